@@ -1,0 +1,53 @@
+"""Settings: every one is an environment variable `DOORBUSTER_<NAME>` and, where it makes sense, an option of a command.
+
+Owns: names, defaults and the check of values. A wrong value stops the process with a line that names it.
+Addresses left empty mean the embedded servers of the data directory.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What a process is told about the world. Read once at start."""
+
+    model_config = SettingsConfigDict(env_prefix="DOORBUSTER_", env_file=None, extra="ignore", frozen=True)
+
+    data_dir: Path = Path(".doorbuster")
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    gates: Annotated[int, Field(ge=0, le=64)] = 0
+    """Gate processes of `up`; 0 means half the cores, at least one."""
+
+    database_url: str = ""
+    """postgresql://… ; empty: the embedded server of data_dir."""
+    valkey_url: str = ""
+    """valkey:// redis:// rediss:// unix:// … ; empty: the embedded server of data_dir."""
+
+    buyer_secret: SecretStr = SecretStr("")
+    """HS256 secret of buyer tokens, at least 32 bytes; empty: `up` makes one in data_dir."""
+    buyer_jwks_url: str = ""
+    """Where the shop publishes its keys; may be set beside or instead of the secret."""
+    buyer_audience: str = "doorbuster"
+    admin_token: SecretStr = SecretStr("")
+    """Operator token; empty: `up` makes one in data_dir/admin-token."""
+    dev_identities: bool = False
+    """Hand out buyer tokens to anyone who asks. For trying the pages by hand; never on a public address."""
+
+    payment_gateway: str = "simulated"
+    gateway_url: str = ""
+    """Address of the simulated gateway; `up` starts one and sets it."""
+
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """A second port that serves only /metrics, without a token; 0: only operators can read /metrics."""
+    log_format: str = "auto"
+    """json, console, or auto (console on a terminal)."""
+    log_level: str = "info"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment, then the given overrides (None means not given)."""
+    return Settings(**{name: value for name, value in overrides.items() if value is not None})  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,150 @@
+"""A sale: its terms, what may be asked for, and what the clock makes of it.
+
+Owns: the shape of a sale and the rules about its terms. Keeps: I14 (availability). Read next: `transitions.py`.
+All times are integer milliseconds since the epoch, in the clock of the database; HTTP speaks RFC 3339.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from doorbuster.domain import limits
+from doorbuster.domain.money import CURRENCIES
+from doorbuster.domain.transitions import SALE_OVER, SaleStatus
+
+
+class SaleMode(StrEnum):
+    RACE = "race"
+    QUEUE = "queue"
+    DRAW = "draw"
+
+
+class PaymentMode(StrEnum):
+    CHECKOUT = "checkout"
+    AUTO = "auto"
+    EXTERNAL = "external"
+
+
+class AvailabilityState(StrEnum):
+    OPEN = "open"
+    ALL_HELD = "all_held"
+    SOLD_OUT = "sold_out"
+
+
+class Availability(msgspec.Struct, frozen=True):
+    """Units by where they are; the three numbers add up to the quantity available."""
+
+    state: AvailabilityState
+    free: int
+    held: int
+    sold: int
+
+
+class SaleTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator decides about a sale."""
+
+    product_id: str
+    title: str
+    quantity_available: int
+    price_cents: int
+    currency: str
+    start_ms: int
+    end_ms: int
+    mode: SaleMode = SaleMode.RACE
+    payment_mode: PaymentMode = PaymentMode.CHECKOUT
+    per_user_limit: int = 1
+    checkout_ttl_seconds: int = limits.CHECKOUT_TTL_SECONDS_DEFAULT
+    payment_attempts: int = limits.PAYMENT_ATTEMPTS_DEFAULT
+
+
+class Sale(SaleTerms, frozen=True, kw_only=True):
+    """A sale as PostgreSQL has it.
+
+    `quantity_sold` counts every unit that is reserved or paid (the column that guards I1); `quantity_paid` counts
+    those that are paid. `epoch` rises whenever Valkey's image is rebuilt. `log_size` and `log_head` are the length
+    and the hash of the sale's log (I15).
+    """
+
+    sale_id: str
+    status: SaleStatus
+    quantity_sold: int
+    quantity_paid: int
+    epoch: int
+    tick_seen: int
+    image_run_id: str
+    rebuild_reason: str
+    log_size: int
+    log_head: bytes
+    created_ms: int
+    updated_ms: int
+
+
+def availability(sale: Sale) -> Availability:
+    """Where the units are, from PostgreSQL's own counts. `sold_out` is said only when every unit is paid for (I14)."""
+    free = sale.quantity_available - sale.quantity_sold
+    held = sale.quantity_sold - sale.quantity_paid
+    if free > 0:
+        state = AvailabilityState.OPEN
+    elif held > 0:
+        state = AvailabilityState.ALL_HELD
+    else:
+        state = AvailabilityState.SOLD_OUT
+    return Availability(state=state, free=free, held=held, sold=sale.quantity_paid)
+
+
+def status_at(sale: Sale, now_ms: int) -> SaleStatus:
+    """The status the clock gives: the stored one follows within a second, readers are told the truth at once."""
+    if sale.status in SALE_OVER:
+        return sale.status
+    if now_ms >= sale.end_ms:
+        return SaleStatus.ENDED
+    if sale.status is SaleStatus.SCHEDULED and now_ms >= sale.start_ms:
+        return SaleStatus.ACTIVE
+    return sale.status
+
+
+_TEXT_FORBIDDEN: Final = frozenset(map(chr, range(32))) | {"\x7f"}
+
+
+def _text_problem(name: str, value: str, length_max: int) -> str | None:
+    if not value.strip():
+        return f"{name} must not be empty"
+    if len(value) > length_max:
+        return f"{name} has {len(value)} characters; at most {length_max} are allowed"
+    if any(c in _TEXT_FORBIDDEN for c in value):
+        return f"{name} must not contain control characters"
+    return None
+
+
+def _range_problem(name: str, value: int, low: int, high: int) -> str | None:
+    if not low <= value <= high:
+        return f"{name} is {value}; it must be from {low} to {high}"
+    return None
+
+
+def problems_of(terms: SaleTerms, *, now_ms: int) -> list[str]:
+    """Everything that is wrong with these terms, in words an operator can act on; empty when they can be sold."""
+    found = [
+        _text_problem("product_id", terms.product_id, limits.PRODUCT_ID_LENGTH_MAX),
+        _text_problem("title", terms.title, limits.TITLE_LENGTH_MAX),
+        _range_problem("quantity_available", terms.quantity_available, 1, limits.QUANTITY_MAX),
+        _range_problem("price_cents", terms.price_cents, 0, limits.PRICE_CENTS_MAX),
+        _range_problem("per_user_limit", terms.per_user_limit, 1, limits.PER_USER_LIMIT_MAX),
+        _range_problem(
+            "checkout_ttl_seconds",
+            terms.checkout_ttl_seconds,
+            limits.CHECKOUT_TTL_SECONDS_MIN,
+            limits.CHECKOUT_TTL_SECONDS_MAX,
+        ),
+        _range_problem("payment_attempts", terms.payment_attempts, 1, limits.PAYMENT_ATTEMPTS_MAX),
+    ]
+    if terms.currency not in CURRENCIES:
+        found.append(f"currency {terms.currency!r} is not an ISO 4217 code in capital letters, such as USD")
+    if terms.end_ms <= terms.start_ms:
+        found.append("end_time must be after start_time")
+    elif terms.end_ms - terms.start_ms > limits.SALE_WINDOW_SECONDS_MAX * 1000:
+        found.append(f"the window is longer than {limits.SALE_WINDOW_SECONDS_MAX // 86_400} days")
+    if terms.end_ms <= now_ms:
+        found.append("end_time is in the past")
+    return [problem for problem in found if problem is not None]
