@@ -147,6 +147,7 @@ def _image_drifts(ledger: LedgerFacts, image: ImageFacts) -> list[Drift]:
     none = "none"
     return [
         *_law("I2 image: stock + held = available", image.available, image.stock + image.held, rebuild),
+        *_law("I2 image has the units on sale of the ledger", sale.quantity_available, image.available, rebuild),
         *_law("I12 image has not gone back in time", True, image.tick >= sale.tick_seen, rebuild),
         *_law("I1 every live order has its hold", none, none, rebuild, image.orders_without_hold),
         *_law("I3 every hold has its order", none, none, rebuild, image.holds_without_order),

@@ -148,3 +148,26 @@ def problems_of(terms: SaleTerms, *, now_ms: int) -> list[str]:
     if terms.end_ms <= now_ms:
         found.append("end_time is in the past")
     return [problem for problem in found if problem is not None]
+
+
+_FIXED_ONCE_STARTED: Final = ("product_id", "price_cents", "currency", "start_ms", "mode", "payment_mode")
+"""What a buyer was promised at the start stays as it was."""
+
+
+def change_refused(sale: Sale, terms: SaleTerms, *, now_ms: int) -> str | None:
+    """Why these new terms may not replace the present ones now; None if they may. (Bad values: `problems_of`.)"""
+    if status_at(sale, now_ms) in SALE_OVER:
+        return f"the sale is {status_at(sale, now_ms).value}; nothing of it changes any more"
+    if terms.mode is not sale.mode:
+        return "the mode of a sale cannot change; create another sale"
+    if status_at(sale, now_ms) is SaleStatus.SCHEDULED:
+        return None
+    changed = [name for name in _FIXED_ONCE_STARTED if getattr(terms, name) != getattr(sale, name)]
+    if changed:
+        return f"the sale has started; {', '.join(changed)} cannot change any more"
+    return None
+
+
+def terms_of(sale: Sale) -> SaleTerms:
+    """The terms alone, as an operator may send them back changed."""
+    return SaleTerms(**{name: getattr(sale, name) for name in SaleTerms.__struct_fields__})

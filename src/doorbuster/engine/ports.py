@@ -180,9 +180,10 @@ class StockStore(Protocol):
         image of this epoch (try again later). Idempotent."""
         ...
 
-    async def adjust(self, sale_id: str, delta: int, *, adjustment_id: str, epoch: int) -> bool:
-        """Change units on sale by `delta` (stock and available together), once per `adjustment_id`.
-        False, and nothing changed, if a cut exceeds the free stock or the epoch differs. Idempotent."""
+    async def set_available(self, sale_id: str, available: int, *, epoch: int) -> bool:
+        """Change the units on sale to `available`: the free stock moves by the difference to the image's own number,
+        in one step, so a repeat or a late copy does no harm. False, and nothing changed, if that would take more than
+        is free or the epoch differs. Idempotent."""
         ...
 
     async def set_terms(self, sale_id: str, terms: ImageTerms, *, epoch: int) -> bool:
@@ -355,6 +356,10 @@ class OrderStore(Protocol):
         ...
 
     async def get(self, order_id: str) -> Order | None: ...
+
+    async def by_key(self, sale_id: str, user_id: str, key: str) -> Order | None:
+        """The order this buyer's idempotency key made, or None."""
+        ...
 
     async def page(self, sale_id: str, *, status: OrderStatus | None, cursor: str | None, limit: int) -> Page: ...
 
