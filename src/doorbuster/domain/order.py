@@ -21,7 +21,7 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """An order as PostgreSQL has it. Times are milliseconds in the database's clock; the amount is for all its units."""
+    """An order as PostgreSQL has it. Times are milliseconds of its clock; the amount is for all units."""
 
     order_id: str
     sale_id: str

@@ -48,12 +48,12 @@ class Auditing:
 
         A drift of the image has to show in every one of a few looks: a stock change or a rebuild under way does not.
         """
-        for look in range(_LOOKS):
-            if look:
-                await asyncio.sleep(_LOOK_AGAIN_S)
-            report = await self._look(sale_id)
+        report = await self._look(sale_id)
+        for _ in range(_LOOKS - 1):
             if isinstance(report, Refusal) or not _may_pass(report):
                 break
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            report = await self._look(sale_id)
         if isinstance(report, Refusal):
             return report
         await self._audits.record(report, actor)

@@ -188,17 +188,22 @@ class Operating:
             return Refusal(Code.CONFLICT, f"the sale is {sale.status.value}")
         wanted = list(dict.fromkeys(user_ids))
         added, removed = await self._sales.set_blocked(sale_id, wanted, actor)
-        try:
-            for start in range(0, len(added), limits.BLOCKLIST_CHUNK):
-                part = added[start : start + limits.BLOCKLIST_CHUNK]
-                await self._stock.block(sale_id, part, epoch=sale.epoch)
-            for start in range(0, len(removed), limits.BLOCKLIST_CHUNK):
-                part = removed[start : start + limits.BLOCKLIST_CHUNK]
-                await self._stock.unblock(sale_id, part, epoch=sale.epoch)
-        except (StoreUnavailable, OutcomeUnknown):
+        if not await self._spread_blocklist(sale, added, removed):
             # Half a list in the counter: only a new image is sure to have all of it. The ledger refuses meanwhile.
-            await self._sales.request_rebuild(sale_id, sale.epoch, "the block list reached the counter in part")
+            current = await self._sales.get(sale_id) or sale
+            await self._sales.request_rebuild(sale_id, current.epoch, "the block list reached the counter in part")
         return BlocklistResult(added=len(added), removed=len(removed), total=len(wanted))
+
+    async def _spread_blocklist(self, sale: Sale, added: Sequence[str], removed: Sequence[str]) -> bool:
+        try:
+            for users, tell in ((added, self._stock.block), (removed, self._stock.unblock)):
+                for start in range(0, len(users), limits.BLOCKLIST_CHUNK):
+                    part = users[start : start + limits.BLOCKLIST_CHUNK]
+                    if not await tell(sale.sale_id, part, epoch=sale.epoch):
+                        return False
+        except (StoreUnavailable, OutcomeUnknown):
+            return False
+        return True
 
     async def _move(
         self,

@@ -77,7 +77,7 @@ class Taker:
             taken = await self._stock.take(
                 sale_id, [ask for ask, _ in batch], now_ms=self._clock.now_ms(), epoch_min=lane.epoch_min
             )
-        except BaseException as problem:  # noqa: BLE001 - every waiting caller is told, whatever it was
+        except BaseException as problem:  # every waiting caller is told, whatever it was
             for _, future in batch:
                 if not future.done():
                     future.set_exception(problem if isinstance(problem, Exception) else asyncio.CancelledError())
