@@ -1,0 +1,97 @@
+"""Logs and metrics of a process.
+
+Owns: the names of all metrics and the format of the log. Hot paths add to plain integers here; once a second they are
+carried into the metrics library, whose files let any gate answer for all processes of the machine.
+"""
+
+import logging
+import os
+import sys
+from collections import Counter as Tally
+from collections.abc import Mapping
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from doorbuster.config import Settings
+
+ANSWERS = Counter("doorbuster_answers", "Answers to buyers and operators by code (ok for success).", ["code"])
+COMMITTED = Counter("doorbuster_orders_committed", "Holds that went through a commit, whatever its word.")
+COMMITS = Counter("doorbuster_commits", "Commit transactions that were answered.")
+COMMITS_UNKNOWN = Counter("doorbuster_commits_unknown", "Commits whose answer was lost and that were repeated.")
+SHED = Counter("doorbuster_orders_shed", "Holds given back because the commit queue was full.")
+GIVEN_UP = Counter("doorbuster_orders_given_up", "Holds whose commit was not answered within the deadline.")
+DISTRUSTED = Counter("doorbuster_images_distrusted", "Images of the stock counter this process stopped believing.")
+QUEUED = Gauge("doorbuster_commit_queue", "Holds that wait for a commit.", multiprocess_mode="livesum")
+BOARD_AGE = Gauge("doorbuster_board_age_seconds", "Age of the sale rows answered from.", multiprocess_mode="livemax")
+CLOCK_TRUSTED = Gauge(
+    "doorbuster_clock_trusted", "1 while the offset to the database's clock is known.", multiprocess_mode="livemin"
+)
+AGENT_PASSES = Counter("doorbuster_agent_passes", "Passes an agent has made.", ["agent"])
+AGENT_FAILURES = Counter("doorbuster_agent_failures", "Passes that failed.", ["agent"])
+AGENT_DONE = Counter("doorbuster_agent_done", "What agents did, by agent and kind.", ["agent", "kind"])
+SALE_UNITS = Gauge(
+    "doorbuster_sale_units", "Units of live sales by where they are.", ["sale_id", "state"], multiprocess_mode="livemax"
+)
+
+
+class Telemetry:
+    """Counts of one process. `count` is safe and cheap on any path; `publish` is called once a second."""
+
+    def __init__(self) -> None:
+        self._answers: Tally[str] = Tally()
+        self._carried: dict[str, float] = {}
+
+    def count(self, code: str) -> None:
+        """One answer with this code (`ok` for success)."""
+        self._answers[code] += 1
+
+    def publish(self) -> None:
+        """Carry the integers into the metrics."""
+        answers, self._answers = self._answers, Tally()
+        for code, number in answers.items():
+            ANSWERS.labels(code).inc(number)
+
+    def carry(self, counter: Counter, key: str, total: float) -> None:
+        """Bring a counter up to a total that is kept elsewhere."""
+        counter.inc(max(0.0, total - self._carried.get(key, 0.0)))
+        self._carried[key] = total
+
+    def carry_agents(self, reports: Mapping[str, tuple[int, int, Mapping[str, int]]]) -> None:
+        """Bring the agents' counters up to date: name to (passes, failures, done by kind)."""
+        for name, (passes, failures, done) in reports.items():
+            self.carry(AGENT_PASSES.labels(name), f"passes {name}", passes)
+            self.carry(AGENT_FAILURES.labels(name), f"failures {name}", failures)
+            for kind, number in done.items():
+                if kind != "more":
+                    self.carry(AGENT_DONE.labels(name, kind), f"done {name} {kind}", number)
+
+
+def exposition() -> bytes:
+    """All metrics as Prometheus text: of every process that shares PROMETHEUS_MULTIPROC_DIR, else of this one."""
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # pyright: ignore[reportUnknownMemberType]
+        return generate_latest(registry)
+    return generate_latest()
+
+
+def configure_logging(settings: Settings, *, process: str) -> None:
+    """One line per event to stderr: JSON for machines, short and colored on a terminal."""
+    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
