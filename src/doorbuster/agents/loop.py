@@ -77,10 +77,7 @@ class AgentLoops:
             wake = self._wake[agent.name]
             wake.clear()
             more = await self._pass(agent)
-            if more is None:
-                backoff = min(max(backoff * 2, agent.interval_s, 0.1), _BACKOFF_MAX_S)
-            else:
-                backoff = 0.0
+            backoff = min(max(backoff * 2, agent.interval_s, 0.1), _BACKOFF_MAX_S) if more is None else 0.0
             if not more:
                 await self._pause(wake, (backoff or agent.interval_s) * (1 + 0.1 * self._ids.jitter()))
 
