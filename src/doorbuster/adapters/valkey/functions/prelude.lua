@@ -1,0 +1,82 @@
+-- prelude: what every function of the library shares; it registers nothing itself
+--
+-- Library names and function names carry VERSION, so that the libraries of an old and a new release stand side by
+-- side in one server and gates of both decide about the same keys during an upgrade.
+
+-- Separates fields packed into one string. The callers refuse texts that contain it.
+local US = '\31'
+
+-- Rows in one call. Bounds the work of a call, and stays below what unpack can put on Lua's stack.
+local ROWS_MAX = 1000
+
+local STATES = { selling = true, paused = true, over = true }
+
+local function register(name, callback, flags)
+  redis.register_function({
+    function_name = 'doorbuster_v' .. VERSION .. '_' .. name,
+    callback = callback,
+    flags = flags or {},
+  })
+end
+
+-- A call that no honest caller makes. Nothing has been written when it is answered.
+local function bad_call(reason)
+  return redis.error_reply('BADCALL ' .. reason)
+end
+
+local function whole(text)
+  local number = tonumber(text)
+  if number and number % 1 == 0 then
+    return number
+  end
+  return nil
+end
+
+-- The published image, or nil when there is none that can be believed. A stock key that is missing, is not a whole
+-- number or has another type is no image: it is never read as 0 (a bare counter would).
+local function read_image(meta_key, stock_key)
+  local meta = redis.pcall('HMGET', meta_key, 'epoch', 'state', 'opens', 'ends', 'limit', 'available', 'held', 'tick')
+  if meta.err or not meta[1] then
+    return nil
+  end
+  local stock = redis.pcall('GET', stock_key)
+  if type(stock) ~= 'string' or #stock > 15 or not string.find(stock, '^%d+$') then
+    return nil
+  end
+  local image = {
+    epoch = whole(meta[1]),
+    state = meta[2],
+    opens = whole(meta[3]),
+    ends = whole(meta[4]),
+    limit = whole(meta[5]),
+    available = whole(meta[6]),
+    held = whole(meta[7]),
+    tick = whole(meta[8]),
+    stock = tonumber(stock),
+  }
+  if STATES[image.state] and image.epoch and image.opens and image.ends and image.limit
+      and image.available and image.held and image.tick then
+    return image
+  end
+  return nil
+end
+
+-- The image if it is of this epoch, else nil and the word that says why not.
+local function image_of(epoch, meta_key, stock_key)
+  local image = read_image(meta_key, stock_key)
+  if not image then
+    return nil, 'no_image'
+  end
+  if image.epoch ~= epoch then
+    return nil, 'other_epoch'
+  end
+  return image
+end
+
+local function pack_hold(user_id, quantity, since_ms, key, digest)
+  return user_id .. US .. quantity .. US .. since_ms .. US .. key .. US .. digest
+end
+
+local function unpack_hold(record)
+  return string.match(record, '^([^\31]*)\31(%d+)\31(%-?%d+)\31([^\31]*)\31(.*)$')
+end

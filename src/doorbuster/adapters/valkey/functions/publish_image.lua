@@ -1,0 +1,47 @@
+-- publish_image: makes the image that was built readable, in one step (R9d)
+--
+-- Keys:
+--   meta        the published head of the image
+--   stock       free units
+--   build       epoch of the image being built
+-- Arguments:
+--   epoch       the epoch the caller has built
+--   state       selling, paused or over
+--   opens       milliseconds, the database's clock; units are taken from then
+--   ends        milliseconds, the database's clock; no unit is taken from then
+--   limit       units one buyer may hold and own
+--   available   units on sale
+--   stock       units that are free
+--   held        units in holds, committed or not
+--   tick        number the count of changes goes on from
+-- Replies:
+--   published   the image can be read; also when an earlier call did it
+--   overtaken   somebody else builds or has published a newer image, or nobody builds; nothing was changed
+-- Invariants:
+--   meta is written last, so that a half-written image is never readable
+-- Cost:
+--   2 calls to read and 3 to write
+
+local function publish_image(keys, args)
+  local meta_key, stock_key, build_key = unpack(keys)
+  local epoch, state, opens, ends, limit, available, stock, held, tick = unpack(args)
+  if not (whole(epoch) and STATES[state] and whole(opens) and whole(ends) and whole(limit) and whole(available)
+      and string.find(stock or '', '^%d+$') and whole(held) and whole(tick)) then
+    return bad_call('publish_image: malformed call')
+  end
+
+  if tonumber(redis.pcall('GET', build_key)) ~= tonumber(epoch) then -- I12
+    if tonumber(redis.pcall('HGET', meta_key, 'epoch')) == tonumber(epoch) then
+      return { 'published' }
+    end
+    return { 'overtaken' }
+  end
+
+  redis.call('SET', stock_key, stock)
+  redis.call('DEL', build_key)
+  redis.call('HSET', meta_key, 'epoch', epoch, 'state', state, 'opens', opens, 'ends', ends, 'limit', limit,
+    'available', available, 'held', held, 'tick', tick)
+  return { 'published' }
+end
+
+register('publish_image', publish_image)
