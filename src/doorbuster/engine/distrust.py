@@ -1,6 +1,6 @@
 """Remembers which images this process no longer believes, and asks for a rebuild (the reaction to divergence).
 
-Owns: the note per sale and the one request per epoch. Keeps: I1 and I12 (an image in doubt decides nothing).
+Owns: the note per sale, the highest tick seen of each image, and the one request per epoch. Keeps: I1 and I12 (an image in doubt decides nothing).
 """
 
 import asyncio
@@ -15,6 +15,7 @@ class Distrust:
     def __init__(self, sales: SaleStore) -> None:
         self._sales = sales
         self._epochs: dict[str, int] = {}
+        self._ticks: dict[str, tuple[int, int]] = {}
         self._asking: set[asyncio.Task[None]] = set()
         self.noted = 0
 
@@ -23,6 +24,17 @@ class Distrust:
         if self._epochs.get(sale.sale_id, 0) >= image_epoch:
             return True
         return bool(sale.rebuild_reason) and sale.epoch >= image_epoch
+
+    def gone_back(self, sale_id: str, image_epoch: int, tick: int) -> bool:
+        """Whether this answer comes from an older image than one before it. Answers of one connection arrive in the
+        order of execution, so a lower epoch or tick is a store thrown back (S1)."""
+        seen = self._ticks.get(sale_id)
+        now = (image_epoch, tick)
+        if seen is not None and now < seen:
+            return True
+        if now != seen:
+            self._ticks[sale_id] = now
+        return False
 
     def note(self, sale_id: str, image_epoch: int, reason: str) -> None:
         """Doubt this image from now on and ask for a rebuild, once per epoch."""

@@ -5,7 +5,7 @@ Time is milliseconds in the database's clock and is always passed in. Sale, orde
 Read next: `selling.py`, which uses most of this; `reference/`, which is the shortest complete implementation.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -102,6 +102,18 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     takes: Sequence[Take]
 
 
+class TakenOne(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to one ask of a batch; the numbers are those of the whole batch, 0 with NO_IMAGE."""
+
+    epoch: int
+    available: int
+    stock: int
+    tick: int
+    run_id: str
+    word: TakeWord
+    hold_id: str
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """Give a hold's units back. `forget_key` also forgets the idempotency key (the buyer was never given an order)."""
 
@@ -169,6 +181,11 @@ class StockStore(Protocol):
 
     async def take(self, sale_id: str, asks: Sequence[Ask], *, now_ms: int, epoch_min: int) -> Taken:
         """R2: decide a batch in one atomic step. Not idempotent by itself, but a repeat with the same keys is."""
+        ...
+
+    def take_one(self, sale_id: str, ask: Ask, now_ms: int, epoch_min: int) -> Awaitable[TakenOne]:
+        """As `take`, for one ask: those of one turn of the event loop are decided in one batch per sale. May be
+        cancelled at any time; a unit taken for a cancelled ask is an orphan (R7)."""
         ...
 
     async def confirm(self, sale_id: str, hold_ids: Sequence[str], *, epoch: int) -> int:

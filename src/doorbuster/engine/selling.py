@@ -1,7 +1,7 @@
 """Sells units in a race: who passes the atomic gate first gets one (R1 to R6).
 
 Owns: the way of one request through take and commit, and the words for each way it can end.
-Keeps: I1, I4, I5, I6, I14; the lines that keep them are marked. Read next: `taking.py`, `committing.py`.
+Keeps: I1, I4, I5, I6, I14; the lines that keep them are marked. Read next: `committing.py`.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ from doorbuster.engine.ports import (
     Release,
     StockStore,
     StoreUnavailable,
+    TakenOne,
     TakeWord,
 )
-from doorbuster.engine.taking import Answer, Taker
 
 
 class Reserved(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +47,6 @@ class Selling:
         self,
         *,
         board: SaleBoard,
-        taker: Taker,
         committer: Committer,
         stock: StockStore,
         orders: OrderStore,
@@ -56,7 +55,6 @@ class Selling:
         ids: Ids,
     ) -> None:
         self._board = board
-        self._taker = taker
         self._committer = committer
         self._stock = stock
         self._orders = orders
@@ -84,14 +82,14 @@ class Selling:
             return _unavailable("this gate does not know the time")
         ask = Ask(self._ids.new_id(), user_id, quantity, key, digest)
         try:
-            answer = await self._taker.ask(sale_id, ask, epoch_min=sale.epoch)
+            answer = await self._stock.take_one(sale_id, ask, self._clock.now_ms(), sale.epoch)
         except StoreUnavailable:
             return _unavailable("the stock counter does not answer; nothing was taken")
         except OutcomeUnknown:
             return _unavailable("the stock counter did not answer in time")
         return await self._after_take(sale, ask, answer)
 
-    async def _after_take(self, sale: Sale, ask: Ask, answer: Answer) -> Reserved | Refusal:
+    async def _after_take(self, sale: Sale, ask: Ask, answer: TakenOne) -> Reserved | Refusal:
         word = answer.word
         if word is TakeWord.NO_IMAGE:
             return await self._without_image(sale, ask)
@@ -109,9 +107,8 @@ class Selling:
             return await self._commit(sale, earlier, answer, replayed=True)
         return self._refusal(sale, answer)
 
-    @staticmethod
-    def _doubt(sale: Sale, answer: Answer) -> str:
-        if answer.gone_back:
+    def _doubt(self, sale: Sale, answer: TakenOne) -> str:
+        if self._distrust.gone_back(sale.sale_id, answer.epoch, answer.tick):
             return "the stock counter went back in time"
         if answer.epoch == sale.epoch and sale.image_run_id and answer.run_id != sale.image_run_id:
             return "another server answers for the stock counter"
@@ -132,7 +129,7 @@ class Selling:
             return Refusal(Code.IDEMPOTENCY_MISMATCH, "this key was used for another order")
         return Reserved(order=order, replayed=True)
 
-    async def _commit(self, sale: Sale, ask: Ask, answer: Answer, *, replayed: bool) -> Reserved | Refusal:
+    async def _commit(self, sale: Sale, ask: Ask, answer: TakenOne, *, replayed: bool) -> Reserved | Refusal:
         hold = Hold(
             hold_id=ask.hold_id,
             user_id=ask.user_id,
@@ -155,7 +152,7 @@ class Selling:
         return self._after_commit(sale, hold, answer, committed, replayed=replayed)
 
     def _after_commit(
-        self, sale: Sale, hold: Hold, answer: Answer, committed: Committed, *, replayed: bool
+        self, sale: Sale, hold: Hold, answer: TakenOne, committed: Committed, *, replayed: bool
     ) -> Reserved | Refusal:
         word = committed.word
         if word is CommitWord.COMMITTED and committed.order is not None:
@@ -185,7 +182,7 @@ class Selling:
             case _:  # TOMBSTONED: the sweep gave the unit back before this commit arrived (C11)
                 return _unavailable("the reservation took too long; nothing was taken")
 
-    def _refusal(self, sale: Sale, answer: Answer) -> Refusal:
+    def _refusal(self, sale: Sale, answer: TakenOne) -> Refusal:
         match answer.word:
             case TakeWord.MISMATCH:
                 return Refusal(Code.IDEMPOTENCY_MISMATCH, "this key was used for another order")
@@ -202,7 +199,7 @@ class Selling:
             case _:
                 return self._no_stock(sale, answer)
 
-    def _no_stock(self, sale: Sale, answer: Answer) -> Refusal:
+    def _no_stock(self, sale: Sale, answer: TakenOne) -> Refusal:
         """I14: final only when every unit is paid for. The number on sale comes with this very answer, so a top-up
         that the cached row does not show yet cannot make it final."""
         if answer.stock == 0 and sale.quantity_paid >= answer.available:

@@ -1,0 +1,269 @@
+"""The only wiring of the real world: which adapters a gate and a worker are made of.
+
+Owns: how a process starts, waits for its stores, and stops. Everything it wires is tested without it.
+Read next: `api/app.py` for what a gate answers, `agents/selling.py` for what a worker does.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+import uvloop
+
+from doorbuster import telemetry
+from doorbuster.adapters.payments import build_gateway
+from doorbuster.adapters.postgres.audits import PostgresAuditStore
+from doorbuster.adapters.postgres.orders import PostgresOrderStore
+from doorbuster.adapters.postgres.payments import PostgresPaymentStore
+from doorbuster.adapters.postgres.pool import Pool, connect
+from doorbuster.adapters.postgres.sales import PostgresSaleStore
+from doorbuster.adapters.system import SystemClock, SystemIds
+from doorbuster.adapters.valkey.store import ValkeyStockStore
+from doorbuster.agents.loop import AgentLoops
+from doorbuster.agents.resolver import Resolver
+from doorbuster.agents.selling import (
+    AuditorAgent,
+    ClockAgent,
+    ExpirerAgent,
+    KeeperAgent,
+    ReleaserAgent,
+    SweeperAgent,
+)
+from doorbuster.api.app import create_app
+from doorbuster.api.server import serve
+from doorbuster.api.services import Services
+from doorbuster.config import Settings
+from doorbuster.domain import limits
+from doorbuster.engine.auditing import Auditing
+from doorbuster.engine.board import SaleBoard
+from doorbuster.engine.committing import Committer
+from doorbuster.engine.distrust import Distrust
+from doorbuster.engine.expiring import Expirer
+from doorbuster.engine.operating import Operating
+from doorbuster.engine.ordering import Ordering
+from doorbuster.engine.paying import Paying
+from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
+from doorbuster.engine.rebuilding import Keeper, Rebuilder
+from doorbuster.engine.releasing import OrphanSweep, Releaser
+from doorbuster.engine.selling import Selling
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+_START_PATIENCE_S = 60.0
+"""How long a process waits for its stores at the start before it gives up and lets its supervisor decide."""
+_BOARD_AGE_READY_S = 5.0
+"""A gate whose rows are older answers from memory only: it asks to be left alone until the ledger is back."""
+
+
+class World:
+    """The stores, the clock and the use cases of one process."""
+
+    def __init__(self, settings: Settings, pool: Pool, stock: ValkeyStockStore, clock: SystemClock) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.stock = stock
+        self.clock = clock
+        self.ids = SystemIds()
+        self.telemetry = telemetry.Telemetry()
+        self.sales = PostgresSaleStore(pool)
+        self.orders = PostgresOrderStore(pool)
+        self.audits = PostgresAuditStore(pool)
+        self.payments = PostgresPaymentStore(pool)
+        self.gateway = build_gateway(settings)
+        self.board = SaleBoard(self.sales, clock)
+        self.distrust = Distrust(self.sales)
+        self.committer = Committer(self.orders, stock, clock, self.ids)
+        self.releaser = Releaser(self.sales, self.orders, stock)
+        self.rebuilder = Rebuilder(self.sales, stock)
+        self.auditing = Auditing(sales=self.sales, orders=self.orders, audits=self.audits, stock=stock, clock=clock)
+
+
+@contextlib.asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[World]:
+    """Connect to both stores and learn the time, however long they take within reason."""
+    pool = await _patiently("PostgreSQL", lambda: connect(settings.database_url))
+    stock = await _patiently("Valkey", lambda: ValkeyStockStore.connect(settings.valkey_url))
+    clock = SystemClock()
+    world = World(settings, pool, stock, clock)
+    try:
+        await _patiently("the database's clock", lambda: clock.sync(world.sales.time_ms))
+        yield world
+    finally:
+        await world.gateway.close()
+        await stock.close()
+        await pool.close()
+
+
+async def _patiently(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _START_PATIENCE_S
+    told = False
+    while True:
+        try:
+            return await attempt()
+        except (StoreUnavailable, OutcomeUnknown) as problem:
+            if loop.time() > end:
+                raise SystemExit(f"doorbuster: {what} cannot be reached: {problem}") from problem
+            if not told:
+                log.warning("waiting for a store", store=what, problem=str(problem))
+                told = True
+            await asyncio.sleep(0.2)
+
+
+class Beats:
+    """Small things a process does again and again beside its work. One that fails is tried again."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def every(self, seconds: float, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(self._beat(seconds, name, work), name=name))
+
+    @staticmethod
+    async def _beat(seconds: float, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        failing = False
+        while True:
+            try:
+                await work()
+            except (StoreUnavailable, OutcomeUnknown) as problem:
+                if not failing:
+                    log.warning("a store does not answer", beat=name, problem=str(problem))
+                failing = True
+            else:
+                if failing:
+                    log.info("the store answers again", beat=name)
+                failing = False
+            await asyncio.sleep(seconds)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def run_gate(settings: Settings, *, fd: int | None = None) -> None:
+    """Serve HTTP until SIGTERM or SIGINT, then finish what is under way. `fd` is a listening socket to inherit."""
+    telemetry.configure_logging(settings, process=f"gate {os.getpid()}")
+    uvloop.run(_gate(settings, fd))
+
+
+async def _gate(settings: Settings, fd: int | None) -> None:
+    async with _open(settings) as world:
+        selling = Selling(
+            board=world.board,
+            committer=world.committer,
+            stock=world.stock,
+            orders=world.orders,
+            distrust=world.distrust,
+            clock=world.clock,
+            ids=world.ids,
+        )
+        services = Services(
+            selling=selling,
+            board=world.board,
+            ordering=Ordering(world.orders, world.releaser),
+            operating=Operating(
+                sales=world.sales,
+                orders=world.orders,
+                stock=world.stock,
+                board=world.board,
+                rebuilder=world.rebuilder,
+                releaser=world.releaser,
+                clock=world.clock,
+                ids=world.ids,
+            ),
+            auditing=world.auditing,
+            paying=Paying(orders=world.orders, payments=world.payments, gateway=world.gateway, ids=world.ids),
+            ready=lambda: _gate_problems(world),
+            metrics=telemetry.exposition,
+            counters=world.telemetry,
+        )
+        beats = Beats()
+        beats.every(limits.SNAPSHOT_INTERVAL_MS / 1000, "board", world.board.refresh)
+        beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
+        beats.every(1.0, "metrics", lambda: _publish_gate(world))
+        world.committer.start()
+        try:
+            await serve(create_app(services, settings, world.clock, world.ids), settings, fd=fd)
+        finally:
+            await world.committer.stop()
+            await beats.stop()
+
+
+async def _gate_problems(world: World) -> list[str]:
+    """Why this gate should get no new traffic. A stock counter that does not answer is not among them: orders,
+    payments and status go on without it, and no other gate could do better."""
+    problems: list[str] = []
+    if not world.clock.trusted:
+        problems.append("the offset to the database's clock is not known")
+    if world.board.age_s > _BOARD_AGE_READY_S:
+        problems.append("the ledger does not answer")
+    return problems
+
+
+async def _publish_gate(world: World) -> None:
+    tell, statistics = world.telemetry, world.committer.statistics()
+    tell.publish()
+    tell.carry(telemetry.COMMITTED, "holds", statistics.holds)
+    tell.carry(telemetry.COMMITS, "batches", statistics.batches)
+    tell.carry(telemetry.COMMITS_UNKNOWN, "unknown", statistics.unknown)
+    tell.carry(telemetry.SHED, "shed", statistics.shed)
+    tell.carry(telemetry.GIVEN_UP, "given up", statistics.given_up)
+    tell.carry(telemetry.DISTRUSTED, "distrusted", world.distrust.noted)
+    telemetry.QUEUED.set(statistics.queued + statistics.in_flight)
+    telemetry.BOARD_AGE.set(world.board.age_s)
+    telemetry.CLOCK_TRUSTED.set(world.clock.trusted)
+
+
+def run_worker(settings: Settings) -> None:
+    """Run all agents until SIGTERM or SIGINT; each finishes the pass it is in."""
+    telemetry.configure_logging(settings, process=f"worker {os.getpid()}")
+    uvloop.run(_worker(settings))
+
+
+async def _worker(settings: Settings) -> None:
+    async with _open(settings) as world:
+        loops: AgentLoops
+
+        def wake(name: str) -> None:
+            loops.wake(name)
+
+        loops = AgentLoops(
+            [
+                ClockAgent(world.sales, world.orders),
+                KeeperAgent(world.sales, Keeper(world.sales, world.stock, world.rebuilder, world.clock)),
+                ExpirerAgent(Expirer(world.orders), wake),
+                ReleaserAgent(world.releaser),
+                SweeperAgent(world.sales, OrphanSweep(world.orders, world.stock), wake),
+                AuditorAgent(world.sales, world.auditing),
+                Resolver(payments=world.payments, gateway=world.gateway),
+            ],
+            world.clock,
+            world.ids,
+        )
+        beats = Beats()
+        beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
+        beats.every(1.0, "metrics", lambda: _publish_worker(world, loops))
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loops.start()
+        log.info("worker is at work", agents=len(loops.reports))
+        await stop.wait()
+        await loops.stop()
+        await beats.stop()
+
+
+async def _publish_worker(world: World, loops: AgentLoops) -> None:
+    world.telemetry.carry_agents(
+        {name: (report.passes, report.failures, report.done) for name, report in loops.reports.items()}
+    )
+    for sale in await world.sales.live():
+        telemetry.SALE_UNITS.labels(sale.sale_id, "free").set(sale.quantity_available - sale.quantity_sold)
+        telemetry.SALE_UNITS.labels(sale.sale_id, "held").set(sale.quantity_sold - sale.quantity_paid)
+        telemetry.SALE_UNITS.labels(sale.sale_id, "sold").set(sale.quantity_paid)
