@@ -1,0 +1,219 @@
+"""What paying needs from the world: a gateway that moves money, and a store that remembers every step of it.
+
+Owns: the two ports. Keeps: in their docstrings, what each must promise so that I7, I8 and I9 hold.
+Every gateway passes `tests/payments/conformance.py`. Read next: `settling.py`, which uses both.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from doorbuster.domain.order import Order
+from doorbuster.domain.outcomes import Refusal
+from doorbuster.domain.payment import Attempt, VoidReason
+
+# ---------------------------------------------------------------------------------------------------- the gateway
+
+
+class Charge(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway is told of an attempt. Everything is from committed rows; `key` is the authorization's key and
+    names the charge for ever. `ref` is the gateway's own name for it, once known."""
+
+    key: str
+    order_id: str
+    amount_cents: int
+    currency: str
+    payment_method: str
+    ref: str | None = None
+
+
+class Authorized(msgspec.Struct, frozen=True, kw_only=True):
+    """The amount is set aside for us and can be captured."""
+
+    ref: str
+    amount_cents: int
+    currency: str
+
+
+class Declined(msgspec.Struct, frozen=True, kw_only=True):
+    """A definite no: nothing is set aside and nothing ever will be under this key."""
+
+    reason: str
+
+
+class ActionRequired(msgspec.Struct, frozen=True, kw_only=True):
+    """The buyer has to do something at the gateway first; `data` is for the buyer's client. Ask again with look_up."""
+
+    data: Mapping[str, str]
+
+
+class Captured(msgspec.Struct, frozen=True, kw_only=True):
+    ref: str
+    amount_cents: int
+    currency: str
+
+
+class CaptureRefused(msgspec.Struct, frozen=True, kw_only=True):
+    """A definite no for good: repeating the capture will not help."""
+
+    reason: str
+
+
+class Voided(msgspec.Struct, frozen=True):
+    """Nothing is set aside under this key, nothing was captured, and neither will happen any more."""
+
+
+class Refunded(msgspec.Struct, frozen=True):
+    """The whole captured amount is on its way back."""
+
+
+class Absent(msgspec.Struct, frozen=True):
+    """The gateway knows nothing of the key now. A call that is still under way may change that."""
+
+
+class NotExecuted(msgspec.Struct, frozen=True, kw_only=True):
+    """The call did not reach the gateway: nothing happened. Repeating it is safe."""
+
+    detail: str
+
+
+class Unknown(msgspec.Struct, frozen=True, kw_only=True):
+    """No usable answer: it may or may not have happened. Never guessed; looked up or repeated with the same key."""
+
+    detail: str
+
+
+NoAnswer = NotExecuted | Unknown
+Found = Authorized | Declined | ActionRequired | Captured | Voided | Absent | NoAnswer
+
+
+class Gateway(Protocol):
+    """A payment gateway. No method raises for what a gateway or a network does: that is an answer.
+
+    Every operation is idempotent by its key: a repeat has no further effect and says what became of the first one.
+    """
+
+    @property
+    def name(self) -> str:
+        """Stored with each attempt; an attempt is finished only by the gateway that began it."""
+        ...
+
+    async def authorize(self, charge: Charge) -> Authorized | Declined | ActionRequired | NoAnswer:
+        """Set the amount aside, without taking it, under `charge.key`."""
+        ...
+
+    async def capture(self, charge: Charge, key: str) -> Captured | CaptureRefused | NoAnswer:
+        """Take the whole authorized amount."""
+        ...
+
+    async def void(self, charge: Charge, key: str) -> Voided | Captured | NoAnswer:
+        """Give up the authorization. VOIDED is final: an authorization that arrives under this charge's key later
+        must fail, also when the gateway had never heard of the key. A gateway that cannot promise that for an unknown
+        key has to authorize under it first. CAPTURED if it is too late."""
+        ...
+
+    async def refund(self, charge: Charge, key: str) -> Refunded | NoAnswer:
+        """Give the whole captured amount back."""
+        ...
+
+    async def look_up(self, charge: Charge) -> Found:
+        """What became of the charge. Changes nothing."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+# ---------------------------------------------------------------------------------------------------- the store
+
+
+class PayAsk(msgspec.Struct, frozen=True, kw_only=True):
+    """A buyer's wish to pay. `key` and `digest` are the idempotency key and the hash of the body."""
+
+    payment_id: str
+    order_id: str
+    user_id: str
+    gateway: str
+    payment_method: str
+    key: str
+    digest: str
+
+
+class BeginWord(StrEnum):
+    """What the store says to a wish that is not refused."""
+
+    BEGUN = "begun"  # a new attempt, in INTENT
+    REPLAYED = "replayed"  # this key's attempt, in whatever state it is now
+    BUSY = "busy"  # another key's attempt is open: that attempt
+    FREE = "free"  # the price is 0: the order is PAID, nobody is to be called
+
+
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    word: BeginWord
+    attempt: Attempt
+
+
+class PaymentStore(Protocol):
+    """Payment attempts in PostgreSQL. Every method is one transaction and may raise StoreUnavailable (nothing
+    happened) or OutcomeUnknown; repeating it is always safe.
+
+    The methods that move an attempt do so along one arrow, only from the state that the arrow starts in (I13), and
+    answer with the attempt as it is afterwards, whoever moved it: the caller goes on from there. A transaction that
+    changes stock, or makes an attempt open, holds the sale's row first.
+    """
+
+    async def begin(self, ask: PayAsk) -> Begun | Refusal:
+        """P1: an attempt for an order that is RESERVED, not expired and without an open attempt. In order of
+        precedence: NOT_FOUND (also for someone else's order), IDEMPOTENCY_MISMATCH, REPLAYED, ORDER_CLOSED, BUSY,
+        CONFLICT (attempts used up, or the sale is paid for elsewhere). Amount and currency are the order's (I9)."""
+        ...
+
+    async def send(self, payment_id: str) -> Attempt:
+        """P2: INTENT to SENT. Committed before the gateway is called: a crash leaves "maybe", never "no"."""
+        ...
+
+    async def decline(self, payment_id: str, reason: str) -> Attempt:
+        """SENT to DECLINED. The order stays RESERVED."""
+        ...
+
+    async def confirm(self, payment_id: str, ref: str) -> Attempt:
+        """P4: SENT through AUTHORIZED to CAPTURING: from here the order waits for its capture, whatever the clock
+        says. To VOIDING instead if the order is no longer RESERVED or its sale was aborted."""
+        ...
+
+    async def captured(self, payment_id: str) -> Attempt:
+        """P6: CAPTURING to CAPTURED, the order PAID, the units counted as paid, the log row: one transaction. If the
+        order is not RESERVED any more the money is late: CAPTURED through to REFUND_DUE (I7)."""
+        ...
+
+    async def void(self, payment_id: str, reason: VoidReason) -> Attempt:
+        """INTENT to VOIDED (it was never sent); SENT, AUTHORIZED or CAPTURING to VOIDING."""
+        ...
+
+    async def voided(self, payment_id: str) -> Attempt:
+        """VOIDING to VOIDED, after the gateway has confirmed it. If the capture was refused for good the order is
+        CANCELLED and its units released in the same transaction (P7); else the order stays RESERVED until it is paid,
+        cancelled or due."""
+        ...
+
+    async def refund_due(self, payment_id: str) -> Attempt:
+        """VOIDING to REFUND_DUE: the void came too late."""
+        ...
+
+    async def refunded(self, payment_id: str) -> Attempt:
+        """REFUND_DUE to REFUNDED."""
+        ...
+
+    async def claim(self, *, gateway: str, quiet_ms: int, limit: int) -> Sequence[Attempt]:
+        """Unfinished attempts of this gateway that nobody has touched for `quiet_ms`, the oldest first. Claiming
+        touches them, so two resolvers at once share the work, and what a dead one claimed is claimed again."""
+        ...
+
+    async def attempts(self, order_id: str) -> Sequence[Attempt]:
+        """All attempts of an order, the first first."""
+        ...
+
+    async def paid_orders(self, sale_id: str) -> Sequence[Order]:
+        """Every PAID order of a sale with its latest payment; for comparing with the gateway's book."""
+        ...
