@@ -1,6 +1,7 @@
 """Remembers which images this process no longer believes, and asks for a rebuild (the reaction to divergence).
 
-Owns: the note per sale, the highest tick seen of each image, and the one request per epoch. Keeps: I1 and I12 (an image in doubt decides nothing).
+Owns: the note per sale, the highest tick seen of each image, and the one request per epoch.
+Keeps: I1 and I12 (an image in doubt decides nothing).
 """
 
 import asyncio

@@ -4,6 +4,7 @@ Owns: the wiring of simulated processes, as `bootstrap.py` owns that of real one
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable
 from typing import Any, Protocol, TypeVar, cast
@@ -114,10 +115,8 @@ class Gate:
     async def _live(self) -> None:
         self._committer.start()
         while True:
-            try:
+            with contextlib.suppress(StoreUnavailable, OutcomeUnknown):
                 await self._board.refresh()
-            except (StoreUnavailable, OutcomeUnknown):
-                pass
             await asyncio.sleep(limits.SNAPSHOT_INTERVAL_MS / 1000)
 
     async def reserve(self, sale_id: str, user: str, key: str) -> Reserved | Refusal | None:
