@@ -6,7 +6,7 @@ DEV := $(VENV)/.dev-installed
 PEERS := bench/peers/.venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench bench-peers setup setup-dev lock clean
+.PHONY: help demo test check fix bench bench-peers setup setup-dev pages lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ bench-peers: $(PEERS)/.installed ## Install what the compared services need, apa
 setup: $(RUNTIME) ## Make .venv/bin/doorbuster
 
 setup-dev: $(DEV) ## Add the tools for tests and checks
+
+pages: setup ## Write anew what the documentation has from the code
+	@$(BIN)/python tools/pages.py
 
 lock: ## Pin all requirements anew, with hashes (needs uv)
 	@command -v uv >/dev/null || { echo 'uv is missing: pip install uv'; exit 1; }

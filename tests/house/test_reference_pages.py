@@ -1,0 +1,46 @@
+"""The reference pages say what the code has: nothing missing, nothing that is gone."""
+
+import re
+from pathlib import Path
+
+import pages
+from prometheus_client.metrics import MetricWrapperBase
+
+from doorbuster import telemetry
+from doorbuster.config import Settings
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+
+
+def rows(page: str) -> dict[str, list[str]]:
+    """The rows of a page's tables by the word in code style that they begin with, cells without that style."""
+    text = (REFERENCE / page).read_text()
+    cells = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    return {row[0]: row[1:] for row, line in zip(cells, text.splitlines(), strict=True) if line.startswith("| `")}
+
+
+def test_parts_made_from_the_code_are_up_to_date() -> None:
+    assert list(pages.stale()) == [], "run `make pages`"
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    expected = {
+        f"DOORBUSTER_{name.upper()}": str(getattr(field.default, "get_secret_value", lambda: field.default)())
+        for name, field in Settings.model_fields.items()
+    }
+
+    documented = {name: row[0].replace("empty", "") for name, row in rows("settings.md").items()}
+
+    assert documented == expected
+
+
+def test_every_metric_is_documented_with_its_labels() -> None:
+    metrics = [metric for metric in vars(telemetry).values() if isinstance(metric, MetricWrapperBase)]
+    expected = {
+        next(iter(metric.describe())).name: (metric._type, set(metric._labelnames))  # pyright: ignore[reportPrivateUsage]
+        for metric in metrics
+    }
+
+    documented = {name: (row[0], set(re.findall(r"\w+", row[1]))) for name, row in rows("metrics.md").items()}
+
+    assert documented == expected
