@@ -57,18 +57,16 @@ class Truth(Protocol):
     async def mark_paid(self, order_id: str) -> Order | None: ...
     def restart_stock(self) -> None: ...
     def lose_stock_key(self, sale_id: str) -> None: ...
-    async def stock_down(self, seconds: float) -> None: ...
-    async def ledger_down(self, seconds: float) -> None: ...
 
 
 class _Stores:
     """The stores as one process sees them."""
 
     def __init__(self, process: Process, truth: Truth) -> None:
-        self.sales = cast("SaleStore", Wire(process, truth.sales))
-        self.orders = cast("OrderStore", Wire(process, truth.orders))
-        self.audits = cast("AuditStore", Wire(process, truth.audits))
-        self.stock = cast("StockStore", Wire(process, truth.stock))
+        self.sales = cast("SaleStore", Wire(process, "ledger", truth.sales))
+        self.orders = cast("OrderStore", Wire(process, "ledger", truth.orders))
+        self.audits = cast("AuditStore", Wire(process, "ledger", truth.audits))
+        self.stock = cast("StockStore", Wire(process, "stock", truth.stock))
 
 
 class Gate:
@@ -128,7 +126,7 @@ class Gate:
     async def pay(self, order_id: str, user: str) -> Order | None:
         """The order after paying for it, by the ledger's own confirmation; None if nothing is known."""
         del user
-        return await self._request(self.process.call(self._truth.mark_paid, order_id))
+        return await self._request(self.process.call("ledger", self._truth.mark_paid, order_id))
 
     async def operate(self, verb: str, sale_id: str) -> Sale | Refusal | None:
         return await self._request(getattr(self._operating, verb)(sale_id, _OPERATOR))

@@ -27,6 +27,8 @@ class Weather(msgspec.Struct, kw_only=True):
     slow: float = 0.0  # takes up to `slow_s`
     latency_s: float = 0.002
     slow_s: float = 2.0
+    cut_off: set[str] = msgspec.field(default_factory=set[str])
+    """Stores that nobody can reach now: `stock`, `ledger`."""
 
 
 class Process:
@@ -68,11 +70,11 @@ class Process:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def call(self, method: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-        """One call over the wire, with the weather on the way out and on the way back."""
+    async def call(self, where: str, method: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        """One call over the wire to a store, with the weather on the way out and on the way back."""
         weather, rng = self._weather, self._rng
         await self._travel(rng.random() * weather.latency_s)
-        if not self.alive or rng.random() < weather.refused:
+        if not self.alive or where in weather.cut_off or rng.random() < weather.refused:
             raise StoreUnavailable("the call did not arrive")
         if rng.random() < weather.slow:
             await self._travel(rng.random() * weather.slow_s)
@@ -80,7 +82,7 @@ class Process:
                 raise StoreUnavailable("the process is gone")
         answer = await method(*args, **kwargs)
         await self._travel(rng.random() * weather.latency_s)
-        if not self.alive or rng.random() < weather.reply_lost:
+        if not self.alive or where in weather.cut_off or rng.random() < weather.reply_lost:
             raise OutcomeUnknown("the answer did not arrive")
         return answer
 
@@ -92,13 +94,14 @@ class Process:
 class Wire:
     """A store as one process sees it: every method of the store, through the process's wires."""
 
-    def __init__(self, process: Process, store: object) -> None:
+    def __init__(self, process: Process, where: str, store: object) -> None:
         self._process = process
+        self._where = where
         self._store = store
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
-        process = self._process
+        process, where = self._process, self._where
         if inspect.isasyncgenfunction(method):
 
             async def stream(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
@@ -108,12 +111,12 @@ class Wire:
                     async def give(value: Any = chunk) -> Any:
                         return value
 
-                    yield await process.call(give)
+                    yield await process.call(where, give)
 
             return stream
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            return await process.call(method, *args, **kwargs)
+            return await process.call(where, method, *args, **kwargs)
 
         return call
 

@@ -274,10 +274,14 @@ class World:
         self.truth.lose_stock_key(self.sale_id)
 
     async def _stock_cut_off(self) -> None:
-        await self.truth.stock_down(self.rng.random() * 8)
+        self._cut_off("stock")
 
     async def _ledger_cut_off(self) -> None:
-        await self.truth.ledger_down(self.rng.random() * 8)
+        self._cut_off("ledger")
+
+    def _cut_off(self, where: str) -> None:
+        self.weather.cut_off.add(where)
+        asyncio.get_running_loop().call_later(self.rng.random() * 8, self.weather.cut_off.discard, where)
 
     async def _pause_sale(self) -> None:
         gate = self.rng.choice(self.gates)
@@ -337,6 +341,7 @@ class World:
     async def _calm_down(self) -> None:
         self.calm = True
         self.weather.refused = self.weather.reply_lost = self.weather.slow = 0.0
+        self.weather.cut_off.clear()
         for node in (*self.gates, *self.workers):
             node.process.resume()
         sale = await self.truth.sales.get(self.sale_id)
