@@ -13,8 +13,8 @@ import structlog
 
 from doorbuster.agents.loop import Counts
 from doorbuster.domain.payment import PAYMENT_ALARM_MS, PAYMENT_QUIET_MS, PAYMENT_UNFINISHED, RESOLVE_BATCH, Attempt
-from doorbuster.engine.payment_ports import PaymentStore
-from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
+from doorbuster.engine.payment_ports import Gateway, PaymentStore
+from doorbuster.engine.ports import Clock, OutcomeUnknown, StoreUnavailable
 from doorbuster.engine.settling import Settler
 
 log = structlog.get_logger(__name__)
@@ -28,23 +28,23 @@ class Resolver:
 
     def __init__(
         self,
-        payments: PaymentStore,
-        settler: Settler,
-        wake: Callable[[str], None],
         *,
+        payments: PaymentStore,
+        gateway: Gateway,
+        clock: Clock,
+        wake: Callable[[str], None],
         quiet_ms: int = PAYMENT_QUIET_MS,
     ) -> None:
         self._payments = payments
-        self._settler = settler
+        self._gateway_name = gateway.name
+        self._settler = Settler(payments, gateway, clock)
         self._wake = wake
         self._quiet_ms = quiet_ms
 
     async def run_once(self, now_ms: int) -> Counts:
         """One batch. Counts by the state each attempt is in afterwards; `waiting` of them have not ended, and `late`
         of those for so long that a person should look: the gateway does not say what became of them."""
-        claimed = await self._payments.claim(
-            gateway=self._settler.gateway_name, quiet_ms=self._quiet_ms, limit=RESOLVE_BATCH
-        )
+        claimed = await self._payments.claim(gateway=self._gateway_name, quiet_ms=self._quiet_ms, limit=RESOLVE_BATCH)
         results = await asyncio.gather(*(self._finish(attempt) for attempt in claimed), return_exceptions=True)
         counts: Counter[str] = Counter()
         problems: list[BaseException] = []

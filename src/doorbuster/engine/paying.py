@@ -21,8 +21,8 @@ from doorbuster.domain.payment import (
     payment_method_problem,
 )
 from doorbuster.domain.transitions import OrderStatus, PaymentState
-from doorbuster.engine.payment_ports import BeginWord, Begun, PayAsk, PaymentStore
-from doorbuster.engine.ports import Ids, OutcomeUnknown, StoreUnavailable
+from doorbuster.engine.payment_ports import BeginWord, Begun, Gateway, PayAsk, PaymentStore
+from doorbuster.engine.ports import Clock, Ids, OutcomeUnknown, StoreUnavailable
 from doorbuster.engine.settling import Settled, Settler
 
 _RETRY_MS: Final = 1_000
@@ -60,15 +60,17 @@ class Paying:
 
     def __init__(
         self,
-        payments: PaymentStore,
-        settler: Settler,
-        ids: Ids,
         *,
+        payments: PaymentStore,
+        gateway: Gateway,
+        clock: Clock,
+        ids: Ids,
         answer_s: float = PAYMENT_ANSWER_S,
         at_once: int = PAYMENTS_AT_ONCE,
     ) -> None:
         self._payments = payments
-        self._settler = settler
+        self._gateway_name = gateway.name
+        self._settler = Settler(payments, gateway, clock)
         self._ids = ids
         self._answer_s = answer_s
         self._slots = asyncio.Semaphore(at_once)
@@ -84,7 +86,7 @@ class Paying:
             payment_id=self._ids.new_id(),
             order_id=order_id,
             user_id=user_id,
-            gateway=self._settler.gateway_name,
+            gateway=self._gateway_name,
             payment_method=payment_method,
             key=key,
             digest=method_digest(payment_method),

@@ -57,10 +57,6 @@ class Settler:
         self._gateway = gateway
         self._clock = clock
 
-    @property
-    def gateway_name(self) -> str:
-        return self._gateway.name
-
     async def settle(self, attempt: Attempt, *, interrupted: bool) -> Settled:
         """Move on as far as definite answers go. `interrupted` means someone else may have called the gateway before:
         look first. May raise StoreUnavailable or OutcomeUnknown; nothing is lost by that, a repeat goes on."""

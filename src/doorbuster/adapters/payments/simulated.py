@@ -50,7 +50,7 @@ class _Listing(msgspec.Struct, frozen=True):
 
 class SimulatedGateway:
     """`url` is where `doorbuster gateway` listens. Connections are kept open and opened as needed: how many calls are
-    out at once is bounded by the callers. Close it with `aclose`."""
+    out at once is bounded by the callers. Close it with `close`."""
 
     name = "simulated"
 
@@ -139,7 +139,7 @@ class SimulatedGateway:
         """Every charge of one order, under whatever keys. Raises StoreUnavailable if the gateway does not say."""
         return await self._list(f"/v1/orders/{order_id}/charges")
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
             self._session = None

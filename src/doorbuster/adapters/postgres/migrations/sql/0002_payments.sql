@@ -271,6 +271,7 @@ set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
     v_sale record;
+    v_paid uuid[];
 begin
     perform lock_sales_and_payments(p_ids);
     for v_sale in
@@ -280,9 +281,9 @@ begin
         group by p.sale_id
     loop
         update payments set state = 'CAPTURED', updated_at = clock_ms() where payment_id = any(v_sale.ids);
+        v_paid := array(select pay_orders(v_sale.sale_id, v_sale.order_ids));
         update payments set state = 'REFUND_DUE'
-        where payment_id = any(v_sale.ids)
-            and order_id not in (select paid from pay_orders(v_sale.sale_id, v_sale.order_ids) paid);
+        where payment_id = any(v_sale.ids) and order_id <> all(v_paid);
     end loop;
     return query select * from attempt_view where attempt_id = any(p_ids);
 end

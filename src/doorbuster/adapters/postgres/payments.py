@@ -1,0 +1,210 @@
+"""Payment attempts in PostgreSQL.
+
+Owns: the batching of payment steps (whatever gathers while one transaction is under way goes into the next) and the
+words of `begin_payments` as refusals. Keeps: I4 for payments (`pool.py` never cancels a write), I8, I13 in SQL.
+Read next: `migrations/sql/0002_payments.sql`, where the steps are.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+import asyncpg
+
+from doorbuster.adapters.postgres import queries
+from doorbuster.adapters.postgres.pool import Database
+from doorbuster.adapters.postgres.rows import is_id, order_of
+from doorbuster.domain import limits
+from doorbuster.domain.outcomes import Code, Refusal
+from doorbuster.domain.payment import Attempt, VoidReason
+from doorbuster.domain.transitions import PaymentState
+from doorbuster.engine.payment_ports import BeginWord, Begun, PayAsk
+from doorbuster.engine.ports import InvariantViolation
+
+_SQL: Final = queries.load("payments.sql")
+_BATCH_MAX: Final = 200
+"""Attempts in one transaction: it holds the sale's row for a few milliseconds, between the commits of orders."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class _Lane(Generic[_Item, _Result]):
+    """Calls of one kind, many in one transaction, one transaction at a time."""
+
+    def __init__(self, call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]]) -> None:
+        self._call = call
+        self._queue: list[tuple[_Item, asyncio.Future[_Result]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, item: _Item) -> _Result:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[_Result] = loop.create_future()
+        self._queue.append((item, future))
+        if self._task is None:
+            self._task = loop.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        try:
+            while self._queue:
+                batch, self._queue = self._queue[:_BATCH_MAX], self._queue[_BATCH_MAX:]
+                await self._answer(batch)
+        finally:
+            self._task = None
+
+    async def _answer(self, batch: Sequence[tuple[_Item, asyncio.Future[_Result]]]) -> None:
+        try:
+            results = await self._call([item for item, _ in batch])
+        except BaseException as problem:  # every waiting caller is told, whatever it was
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(problem if isinstance(problem, Exception) else asyncio.CancelledError())
+            if not isinstance(problem, Exception):
+                raise
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+
+
+class PostgresPayments:
+    """PaymentStore over one `Database`; use it inside one event loop."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._begin = _Lane(self._begin_many)
+        self._send = _Lane(self._step("send"))
+        self._captured = _Lane(self._step("captured"))
+        self._voided = _Lane(self._step("voided"))
+        self._refund_due = _Lane(self._step("refund_due"))
+        self._refunded = _Lane(self._step("refunded"))
+        self._decline = _Lane(self._told_step("decline"))
+        self._confirm = _Lane(self._told_step("confirm"))
+        self._void = _Lane(self._told_step("void"))
+
+    async def begin(self, ask: PayAsk) -> Begun | Refusal:
+        if not is_id(ask.order_id) or not _is_storable(ask.user_id):
+            return _not_found()
+        if not _is_storable(ask.key):
+            return Refusal(Code.INVALID_REQUEST, "the idempotency key contains characters that cannot be kept")
+        return await self._begin.ask(ask)
+
+    async def send(self, payment_id: str) -> Attempt:
+        return await self._send.ask(payment_id)
+
+    async def decline(self, payment_id: str, reason: str) -> Attempt:
+        return await self._decline.ask((payment_id, reason))
+
+    async def confirm(self, payment_id: str, ref: str) -> Attempt:
+        return await self._confirm.ask((payment_id, ref))
+
+    async def captured(self, payment_id: str) -> Attempt:
+        return await self._captured.ask(payment_id)
+
+    async def void(self, payment_id: str, reason: VoidReason) -> Attempt:
+        return await self._void.ask((payment_id, reason.value))
+
+    async def voided(self, payment_id: str) -> Attempt:
+        return await self._voided.ask(payment_id)
+
+    async def refund_due(self, payment_id: str) -> Attempt:
+        return await self._refund_due.ask(payment_id)
+
+    async def refunded(self, payment_id: str) -> Attempt:
+        return await self._refunded.ask(payment_id)
+
+    async def claim(self, *, gateway: str, quiet_ms: int, limit: int) -> Sequence[Attempt]:
+        return [_attempt_of(row) for row in await self._database.write(_SQL["claim"], gateway, quiet_ms, limit)]
+
+    async def attempts(self, order_id: str) -> Sequence[Attempt]:
+        if not is_id(order_id):
+            return []
+        return [_attempt_of(row) for row in await self._database.fetch(_SQL["attempts"], order_id)]
+
+    async def _begin_many(self, asks: Sequence[PayAsk]) -> Sequence[Begun | Refusal]:
+        rows = await self._database.write(
+            _SQL["begin"],
+            asks[0].gateway,
+            limits.PAYMENT_ATTEMPTS_MAX,
+            [ask.payment_id for ask in asks],
+            [ask.order_id for ask in asks],
+            [ask.user_id for ask in asks],
+            [ask.payment_method for ask in asks],
+            [ask.key for ask in asks],
+            [ask.digest for ask in asks],
+        )
+        return [_begun_of(row) for row in rows]
+
+    def _step(self, name: str) -> Callable[[Sequence[str]], Awaitable[Sequence[Attempt]]]:
+        async def call(ids: Sequence[str]) -> Sequence[Attempt]:
+            return _in_order(ids, await self._database.write(_SQL[name], list(ids)))
+
+        return call
+
+    def _told_step(self, name: str) -> Callable[[Sequence[tuple[str, str]]], Awaitable[Sequence[Attempt]]]:
+        async def call(items: Sequence[tuple[str, str]]) -> Sequence[Attempt]:
+            ids = [payment_id for payment_id, _ in items]
+            return _in_order(ids, await self._database.write(_SQL[name], ids, [text for _, text in items]))
+
+        return call
+
+
+def _in_order(ids: Sequence[str], rows: Sequence[asyncpg.Record]) -> list[Attempt]:
+    found = {str(row["attempt_id"]): row for row in rows}
+    missing = [payment_id for payment_id in ids if payment_id not in found]
+    if missing:
+        raise InvariantViolation(f"payment {missing[0]} is not in the ledger")
+    return [_attempt_of(found[payment_id]) for payment_id in ids]
+
+
+def _begun_of(row: asyncpg.Record) -> Begun | Refusal:
+    match row["word"]:
+        case "not_found":
+            return _not_found()
+        case "mismatch":
+            return Refusal(Code.IDEMPOTENCY_MISMATCH, "this key was used for another payment")
+        case "closed":
+            return Refusal(Code.ORDER_CLOSED, "the order is no longer reserved")
+        case "aborted":
+            return Refusal(Code.ORDER_CLOSED, "the sale was aborted")
+        case "expired":
+            return Refusal(Code.ORDER_CLOSED, "the time to pay is over")
+        case "elsewhere":
+            return Refusal(Code.CONFLICT, "orders of this sale are not paid for here")
+        case "used_up":
+            return Refusal(Code.CONFLICT, f"all {row['attempts']} attempts to pay are used up")
+        case word:
+            return Begun(word=BeginWord(word), attempt=_attempt_of(row))
+
+
+def _not_found() -> Refusal:
+    return Refusal(Code.NOT_FOUND, "there is no such order")
+
+
+def _is_storable(text: str) -> bool:
+    """Whether PostgreSQL can hold the text: one that it cannot must not sink the batch it would travel in."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def _attempt_of(row: asyncpg.Record) -> Attempt:
+    return Attempt(
+        payment_id=str(row["attempt_id"]),
+        attempt=row["attempt_number"],
+        gateway=row["attempt_gateway"],
+        payment_method=row["attempt_method"],
+        state=PaymentState(row["attempt_state"]),
+        amount_cents=row["attempt_amount_cents"],
+        currency=row["attempt_currency"],
+        idempotency_key=row["attempt_key"],
+        body_digest=row["attempt_digest"],
+        gateway_ref=row["attempt_ref"],
+        decline_reason=row["attempt_reason"],
+        created_ms=row["attempt_created_ms"],
+        updated_ms=row["attempt_updated_ms"],
+        order=order_of(row),
+    )
