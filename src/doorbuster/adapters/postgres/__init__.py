@@ -5,10 +5,10 @@ Keeps: I1, I4, I5, I6, I12, I13, I15, in SQL, where two processes meet.
 Read next: `migrations/sql/0001_commit.sql`, then `orders.py`.
 """
 
-from doorbuster.adapters.postgres.audits import PostgresAudits
+from doorbuster.adapters.postgres.audits import PostgresAuditStore
 from doorbuster.adapters.postgres.doctor import settings_problems
-from doorbuster.adapters.postgres.orders import PostgresOrders
+from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.pool import Database, connect
-from doorbuster.adapters.postgres.sales import PostgresSales
+from doorbuster.adapters.postgres.sales import PostgresSaleStore
 
-__all__ = ["Database", "PostgresAudits", "PostgresOrders", "PostgresSales", "connect", "settings_problems"]
+__all__ = ["Database", "PostgresAuditStore", "PostgresOrderStore", "PostgresSaleStore", "connect", "settings_problems"]

@@ -27,7 +27,7 @@ _TIMEOUT_S: Final = 120.0
 """Sums over a sale of ten million orders take seconds; nothing waits for an audit."""
 
 
-class PostgresAudits:
+class PostgresAuditStore:
     """The engine's AuditStore."""
 
     def __init__(self, database: Database) -> None:

@@ -3,7 +3,6 @@
 Owns: the list of settings without which a promise does not hold. Keeps: I4.
 """
 
-import time
 from typing import Final
 
 from doorbuster.adapters.postgres.pool import Connection
@@ -13,8 +12,8 @@ CLOCK_OFFSET_MS_MAX: Final = 5_000
 """A server whose clock is minutes away shows buyers a window and an expiry that are not theirs."""
 
 
-async def settings_problems(connection: Connection) -> list[str]:
-    """Empty when every promise can be kept on this server."""
+async def settings_problems(connection: Connection, *, now_ms: int | None = None) -> list[str]:
+    """Empty when every promise can be kept on this server. `now_ms` is the time of this machine, to compare clocks."""
     found: list[str] = []
     version = connection.get_server_version()
     if version.major * 10_000 < VERSION_MIN:
@@ -30,11 +29,13 @@ async def settings_problems(connection: Connection) -> list[str]:
         found.append("this server is a standby: it can be read, not written to")
     if await connection.fetchval("show server_encoding") != "UTF8":
         found.append("the database is not in UTF8: names of buyers and products could not be stored")
-    before = time.time_ns()
-    server_ms: int = await connection.fetchval("select ms(clock_timestamp())")
-    offset_ms = server_ms - (before + time.time_ns()) // 2_000_000
-    if abs(offset_ms) > CLOCK_OFFSET_MS_MAX:
-        found.append(f"the server's clock is {offset_ms / 1000:+.1f} s away from this machine's; one of them is wrong")
+    if now_ms is not None:
+        server_ms: int = await connection.fetchval(
+            "select (extract(epoch from clock_timestamp()) * 1000)::bigint"  # the schema may not be there yet
+        )
+        offset_s = (server_ms - now_ms) / 1000
+        if abs(offset_s) * 1000 > CLOCK_OFFSET_MS_MAX:
+            found.append(f"the server's clock is {offset_s:+.1f} s away from this machine's; one of them is wrong")
     return found
 
 

@@ -24,7 +24,7 @@ _BEFORE_ALL: Final = "00000000-0000-0000-0000-000000000000"
 _INTEGER_MAX: Final = 2**31 - 1
 
 
-class PostgresOrders:
+class PostgresOrderStore:
     """The engine's OrderStore."""
 
     def __init__(self, database: Database) -> None:

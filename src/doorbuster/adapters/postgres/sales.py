@@ -26,7 +26,7 @@ _CHUNK_TIMEOUT_S: Final = 60.0
 """One chunk of an image: milliseconds, unless the disk is very busy."""
 
 
-class PostgresSales:
+class PostgresSaleStore:
     """The engine's SaleStore."""
 
     def __init__(self, database: Database) -> None:
