@@ -6,14 +6,14 @@ Owns: the order of keys and arguments, and the reading of replies. A test compar
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
 from doorbuster.adapters.valkey.calls import Answer
 from doorbuster.adapters.valkey.keys import Name, sale_keys
 from doorbuster.adapters.valkey.library import function_name
-from doorbuster.adapters.valkey.records import SEPARATOR
+from doorbuster.adapters.valkey.records import SEPARATOR, check_texts
 from doorbuster.adapters.valkey.wire import Part
 from doorbuster.domain.order import Hold
 from doorbuster.engine.ports import (
@@ -35,11 +35,12 @@ ROWS_MAX: Final = 1_000
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """One function: its keys, arguments and columns of rows in order, and the words it answers with."""
+    """One function: its keys, arguments and rows (or columns) in order, and the words it answers with."""
 
     keys: tuple[Name, ...]
     arguments: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     replies: tuple[str, ...]
 
 
@@ -50,7 +51,7 @@ SPECS: Final[dict[str, Spec]] = {
     "take": Spec(
         keys=("meta", "stock", "holds", "claims", "keys", "pending", "blocked"),
         arguments=("epoch_min", "now_ms"),
-        rows=("hold_id", "user_id", "quantity", "key", "digest"),
+        columns=("hold_id", "user_id", "quantity", "user_key", "digest"),
         replies=("no_image", "stale_epoch", "decided"),
     ),
     "confirm": Spec(
@@ -103,10 +104,18 @@ def head(sale_id: str, name: str) -> tuple[Part, ...]:
 
 
 def take_arguments(asks: Sequence[Ask], *, now_ms: int, epoch_min: int) -> list[Part]:
-    parts: list[Part] = [epoch_min, now_ms]
-    for ask in asks:
-        parts += (ask.hold_id, ask.user_id, ask.quantity, ask.key, ask.digest)
-    return parts
+    """As columns, so that the function hands a column on without copying it. ValueError: an ask cannot be sent."""
+    hold_ids = [ask.hold_id for ask in asks]
+    user_ids = [ask.user_id for ask in asks]
+    quantities = [ask.quantity for ask in asks]
+    keys = [ask.key for ask in asks]
+    digests = [ask.digest for ask in asks]
+    check_texts(hold_ids, user_ids, keys, digests)
+    if min(quantities, default=1) < 1:
+        message = f"an ask is for {min(quantities)} units"
+        raise ValueError(message)
+    user_keys = [f"{user_id}{SEPARATOR}{key}" for user_id, key in zip(user_ids, keys, strict=True)]
+    return [epoch_min, now_ms, *hold_ids, *user_ids, *quantities, *user_keys, *digests]
 
 
 def release_arguments(releases: Sequence[Release], *, epoch: int) -> list[Part]:
@@ -148,10 +157,10 @@ def _hold_row(hold: Hold) -> tuple[Part, ...]:
 
 _HELD: Final = TakeWord.HELD.value.encode()
 _SEEN: Final = (TakeWord.SEEN.value + SEPARATOR).encode()
-_PLAIN: Final[dict[int | bytes, Take]] = {
-    word.value.encode(): Take(word) for word in TakeWord if word not in (TakeWord.HELD, TakeWord.SEEN)
+LOSING_WORDS: Final[dict[int | bytes, TakeWord]] = {
+    word.value.encode(): word for word in TakeWord if word not in (TakeWord.HELD, TakeWord.SEEN)
 }
-"""Words that come without a hold id; their answers are shared."""
+"""Words that come without a hold."""
 
 
 def fields(answer: Answer, name: str) -> tuple[str, list[int | bytes]]:
@@ -159,9 +168,8 @@ def fields(answer: Answer, name: str) -> tuple[str, list[int | bytes]]:
     reply = answer.reply
     if isinstance(reply, list) and reply and isinstance(reply[0], bytes):
         word = reply[0].decode()
-        rest = [part for part in reply[1:] if isinstance(part, int | bytes)]
-        if word in SPECS[name].replies and len(rest) == len(reply) - 1:
-            return word, rest
+        if word in SPECS[name].replies:
+            return word, cast("list[int | bytes]", reply[1:])
     raise InvariantViolation(f"the valkey function {name} answered {reply!r}, which no release of it says")
 
 
@@ -179,29 +187,54 @@ def text(parts: Sequence[int | bytes], at: int) -> str:
     raise InvariantViolation(f"valkey answered {value!r} where a word belongs")
 
 
-def read_taken(answer: Answer, asks: Sequence[Ask]) -> Taken:
+class Decided(msgspec.Struct, frozen=True):
+    """The head of an answer to a batch. `parts` has what was said to each ask, or is empty when `word` is for all."""
+
+    word: TakeWord | None
+    epoch: int
+    available: int
+    stock: int
+    tick: int
+    parts: Sequence[int | bytes]
+
+
+def read_decided(answer: Answer, count: int) -> Decided:
     word, parts = fields(answer, "take")
     if word == "no_image":
-        none = [Take(TakeWord.NO_IMAGE)] * len(asks)
-        return Taken(epoch=0, available=0, stock=0, tick=0, run_id=answer.run_id, takes=none)
+        return Decided(TakeWord.NO_IMAGE, 0, 0, 0, 0, ())
     epoch, available, stock, tick = (number(parts, at) for at in range(4))
     if word == "stale_epoch":
-        takes = [Take(TakeWord.STALE_EPOCH)] * len(asks)
-    elif len(parts) == 4 + len(asks):
-        takes = [_read_take(part, ask) for part, ask in zip(parts[4:], asks, strict=True)]
+        return Decided(TakeWord.STALE_EPOCH, epoch, available, stock, tick, ())
+    if len(parts) != 4 + count:
+        raise InvariantViolation(f"valkey answered {len(parts) - 4} asks of {count}")
+    return Decided(None, epoch, available, stock, tick, parts[4:])
+
+
+def read_taken(answer: Answer, asks: Sequence[Ask]) -> Taken:
+    decided = read_decided(answer, len(asks))
+    if decided.word is not None:
+        takes = [Take(decided.word)] * len(asks)
     else:
-        raise InvariantViolation(f"valkey answered {len(parts) - 4} asks of {len(asks)}")
-    return Taken(epoch=epoch, available=available, stock=stock, tick=tick, run_id=answer.run_id, takes=takes)
+        takes = [Take(*read_word(part, ask.hold_id)) for part, ask in zip(decided.parts, asks, strict=True)]
+    return Taken(
+        epoch=decided.epoch,
+        available=decided.available,
+        stock=decided.stock,
+        tick=decided.tick,
+        run_id=answer.run_id,
+        takes=takes,
+    )
 
 
-def _read_take(part: int | bytes, ask: Ask) -> Take:
-    plain = _PLAIN.get(part)
-    if plain is not None:
-        return plain
+def read_word(part: int | bytes, hold_id: str) -> tuple[TakeWord, str]:
+    """What was said to one ask, and the hold that belongs to it: its own, or the earlier one of its key."""
     if part == _HELD:
-        return Take(TakeWord.HELD, ask.hold_id)
+        return TakeWord.HELD, hold_id
+    word = LOSING_WORDS.get(part)
+    if word is not None:
+        return word, ""
     if isinstance(part, bytes) and part.startswith(_SEEN):
-        return Take(TakeWord.SEEN, part[len(_SEEN) :].decode())
+        return TakeWord.SEEN, part[len(_SEEN) :].decode()
     raise InvariantViolation(f"valkey answered {part!r} to an ask")
 
 

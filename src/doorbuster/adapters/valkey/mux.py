@@ -8,7 +8,7 @@ Knows the wire protocol; knows nothing of sales. Read next: `node.py`, which mak
 import asyncio
 from collections import deque
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import msgspec
 from hiredis import HiredisError, Reader, ReplyError
@@ -128,8 +128,7 @@ class Mux(asyncio.Protocol):
     # ------------------------------------------------------------------------------------------------ transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
 
     def data_received(self, data: bytes) -> None:
         gets, in_flight = self._reader.gets, self._in_flight

@@ -3,7 +3,6 @@
 Owns: the list of such settings and the advice. Used by `doorbuster doctor`; nothing here is needed to sell.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from hiredis import ReplyError
@@ -11,6 +10,7 @@ from hiredis import ReplyError
 from doorbuster.adapters.valkey.address import read_address
 from doorbuster.adapters.valkey.mux import Limits, Mux
 from doorbuster.adapters.valkey.node import Node, read_info
+from doorbuster.adapters.valkey.wire import known_reply
 from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
 
 _VERSION_MIN: Final = 7
@@ -55,9 +55,7 @@ async def _config_problems(mux: Mux) -> list[str | None]:
         append_only = await _setting(mux, "appendonly")
     except ReplyError:
         # Managed servers hide CONFIG; then only the operator can know.
-        return [
-            "the server hides its settings (CONFIG): see to it that maxmemory-policy is noeviction and appendonly is yes"
-        ]
+        return ["the server hides its settings: see to it that maxmemory-policy is noeviction and appendonly is yes"]
     return [
         None
         if policy == "noeviction"
@@ -69,6 +67,8 @@ async def _config_problems(mux: Mux) -> list[str | None]:
 
 
 async def _setting(mux: Mux, name: str) -> str:
-    reply = await mux.call(("CONFIG", "GET", name))
-    pair: Sequence[object] = reply if isinstance(reply, list) else ()
-    return value.decode() if len(pair) == 2 and isinstance(value := pair[1], bytes) else ""
+    match known_reply(await mux.call(("CONFIG", "GET", name))):
+        case [_, bytes() as value]:
+            return value.decode()
+        case _:
+            return ""

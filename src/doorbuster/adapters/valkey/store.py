@@ -16,7 +16,7 @@ from doorbuster.adapters.valkey.calls import Answer, Calls, CallStatistics, Othe
 from doorbuster.adapters.valkey.functions import ROWS_MAX
 from doorbuster.adapters.valkey.keys import NAMES, Name, sale_keys
 from doorbuster.adapters.valkey.mux import Limits
-from doorbuster.adapters.valkey.records import ask_problem, read_hold
+from doorbuster.adapters.valkey.records import read_hold
 from doorbuster.adapters.valkey.takes import TakenOne, Takes
 from doorbuster.adapters.valkey.wire import Part
 from doorbuster.domain import limits
@@ -83,17 +83,14 @@ class ValkeyStockStore:
         if len(asks) > limits.TAKE_BATCH_MAX:
             message = f"{len(asks)} asks in one batch; at most {limits.TAKE_BATCH_MAX} are decided in one step"
             raise ValueError(message)
-        for ask in asks:
-            problem = ask_problem(ask)
-            if problem is not None:
-                raise ValueError(problem)
         arguments = functions.take_arguments(asks, now_ms=now_ms, epoch_min=epoch_min)
         return functions.read_taken(await self._fcall(sale_id, "take", arguments), asks)
 
     def take_one(self, sale_id: str, ask: Ask, now_ms: int, epoch_min: int) -> asyncio.Future[TakenOne]:
         """The answer to one ask; the asks of one turn of the event loop leave as one batch per sale.
 
-        To be awaited, and may be cancelled at any time. Fails as `take` does. ValueError: the ask cannot be sent."""
+        To be awaited, and may be cancelled at any time. Fails as `take` does, and with ValueError if this ask cannot be
+        sent; the others of its batch go on."""
         return self._takes.take_one(sale_id, ask, now_ms, epoch_min)
 
     async def confirm(self, sale_id: str, hold_ids: Sequence[str], *, epoch: int) -> int:

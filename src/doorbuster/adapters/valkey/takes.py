@@ -15,10 +15,9 @@ from doorbuster.adapters.valkey import functions
 from doorbuster.adapters.valkey.calls import Answer, Calls
 from doorbuster.adapters.valkey.faults import SENT_AGAIN, as_accident, verdict_of
 from doorbuster.adapters.valkey.keys import sale_keys
-from doorbuster.adapters.valkey.records import ask_problem, encodable
-from doorbuster.adapters.valkey.wire import known_reply, pack
+from doorbuster.adapters.valkey.wire import Part, known_reply, pack
 from doorbuster.domain import limits
-from doorbuster.engine.ports import Ask, InvariantViolation, OutcomeUnknown, StoreUnavailable, Taken, TakeWord
+from doorbuster.engine.ports import Ask, InvariantViolation, OutcomeUnknown, StoreUnavailable, TakeWord
 
 
 class TakenOne(msgspec.Struct, frozen=True, array_like=True):
@@ -61,9 +60,6 @@ class Takes:
 
     def take_one(self, sale_id: str, ask: Ask, now_ms: int, epoch_min: int) -> asyncio.Future[TakenOne]:
         """See `ValkeyStockStore.take_one`."""
-        problem = ask_problem(ask)
-        if problem is not None:
-            raise ValueError(problem)
         loop = asyncio.get_running_loop()
         lane = self._lanes.get(sale_id)
         if lane is None:
@@ -87,58 +83,60 @@ class Takes:
         lane.waiting = []
         if not waiting:
             return
+        arguments = self._arguments(lane, waiting)
+        if arguments is None:
+            return
         self.batches += 1
         self.asks += len(waiting)
-        try:
-            packed = _pack(lane, [ask for ask, _ in waiting])
-        except UnicodeEncodeError:
-            self._send_encodable(lane, waiting)
-            return
         node = self._calls.routes.find(lane.slot)
         if node is None:
-            self._carry(lane, waiting)
+            self.carry(lane, waiting)
             return
         self._calls.calls += 1
         try:
-            node.mux.send(packed, _Batch(self, lane, waiting, node.run_id))
+            command = (*functions.head(lane.sale_id, "take"), *arguments)
+            node.mux.send(pack(command), _Batch(self, lane, waiting, node.run_id))
         except StoreUnavailable as problem:
-            self._calls.unavailable += 1
-            fail(waiting, problem)
+            self.fail(waiting, problem)
 
-    def _send_encodable(self, lane: _Lane, waiting: Sequence[Waiting]) -> None:
-        for ask, future in waiting:
-            if not encodable(ask.hold_id, ask.user_id, ask.key, ask.digest):
-                future.set_exception(ValueError("an ask contains text that has no UTF-8 form"))
-        lane.waiting = list(waiting)
-        self._send(lane)
+    def _arguments(self, lane: _Lane, waiting: Sequence[Waiting]) -> list[Part] | None:
+        """The arguments of the batch; None if it was sent in two halves because something in it cannot be sent."""
+        try:
+            return functions.take_arguments([ask for ask, _ in waiting], now_ms=lane.now_ms, epoch_min=lane.epoch_min)
+        except ValueError as problem:
+            if len(waiting) == 1:
+                fail(waiting, ValueError(str(problem)))
+                return None
+        middle = len(waiting) // 2
+        for half in (waiting[:middle], waiting[middle:]):
+            lane.waiting = list(half)
+            self._send(lane)
+        return None
 
     def carry(self, lane: _Lane, waiting: Sequence[Waiting]) -> None:
-        """Send a batch the slow way: after a refusal that calls for a redirection or a reload of the library."""
-        self._carry(lane, waiting)
-
-    def _carry(self, lane: _Lane, waiting: Sequence[Waiting]) -> None:
-        task = asyncio.get_running_loop().create_task(self._carry_slowly(lane, waiting))
+        """Send a batch the slow way: the topology has to be read, a redirection followed or the library loaded."""
+        work = self._carry(lane.sale_id, waiting, now_ms=lane.now_ms, epoch_min=lane.epoch_min)
+        task = asyncio.get_running_loop().create_task(work)
         self._slow.add(task)
         task.add_done_callback(self._slow.discard)
 
-    async def _carry_slowly(self, lane: _Lane, waiting: Sequence[Waiting]) -> None:
-        asks = [ask for ask, _ in waiting]
-        arguments = functions.take_arguments(asks, now_ms=lane.now_ms, epoch_min=lane.epoch_min)
+    async def _carry(self, sale_id: str, waiting: Sequence[Waiting], *, now_ms: int, epoch_min: int) -> None:
+        arguments = functions.take_arguments([ask for ask, _ in waiting], now_ms=now_ms, epoch_min=epoch_min)
         try:
-            answer = await self._calls.run(lane.slot, (*functions.head(lane.sale_id, "take"), *arguments))
-            taken = functions.read_taken(answer, asks)
+            answer = await self._calls.run(sale_keys(sale_id).slot, (*functions.head(sale_id, "take"), *arguments))
+            settle(waiting, answer)
         except BaseException as problem:  # whatever it was, nobody is left waiting
             fail(waiting, problem)
             if not isinstance(problem, Exception):
                 raise
-            return
-        settle(waiting, taken)
 
-    def note_failure(self, problem: Exception) -> None:
+    def fail(self, waiting: Sequence[Waiting], problem: Exception) -> None:
+        """Tell everybody in the batch, and count it."""
         if isinstance(problem, OutcomeUnknown):
             self._calls.unknown += 1
         else:
             self._calls.unavailable += 1
+        fail(waiting, problem)
 
     async def close(self) -> None:
         for task in self._slow:
@@ -163,10 +161,8 @@ class _Batch:
     def set_result(self, result: object, /) -> None:
         waiting, self._waiting = self._waiting, ()
         try:
-            settle(
-                waiting, functions.read_taken(Answer(known_reply(result), self._run_id), [ask for ask, _ in waiting])
-            )
-        except InvariantViolation as problem:  # raised here it would hit the connection, not the callers
+            settle(waiting, Answer(known_reply(result), self._run_id))
+        except InvariantViolation as problem:  # raised further it would hit the connection, not the callers
             fail(waiting, problem)
 
     def set_exception(self, exception: Exception, /) -> None:
@@ -177,22 +173,24 @@ class _Batch:
                 self._takes.carry(self._lane, waiting)
                 return
             exception = as_accident(exception, verdict)
-        self._takes.note_failure(exception)
-        fail(waiting, exception)
+        self._takes.fail(waiting, exception)
 
 
-def _pack(lane: _Lane, asks: Sequence[Ask]) -> bytes:
-    arguments = functions.take_arguments(asks, now_ms=lane.now_ms, epoch_min=lane.epoch_min)
-    return pack((*functions.head(lane.sale_id, "take"), *arguments))
-
-
-def settle(waiting: Sequence[Waiting], taken: Taken) -> None:
-    """Give every ask of the batch its answer."""
-    for (_, future), take in zip(waiting, taken.takes, strict=True):
+def settle(waiting: Sequence[Waiting], answer: Answer) -> None:
+    """Give every ask of the batch its answer. Losers with the same word share one."""
+    decided = functions.read_decided(answer, len(waiting))
+    numbers = (decided.epoch, decided.available, decided.stock, decided.tick, answer.run_id)
+    if decided.word is not None:
+        same = TakenOne(*numbers, decided.word, "")
+        for _, future in waiting:
+            if not future.done():
+                future.set_result(same)
+        return
+    shared = {part: TakenOne(*numbers, word, "") for part, word in functions.LOSING_WORDS.items()}
+    for (ask, future), part in zip(waiting, decided.parts, strict=True):
+        taken = shared.get(part) or TakenOne(*numbers, *functions.read_word(part, ask.hold_id))
         if not future.done():
-            future.set_result(
-                TakenOne(taken.epoch, taken.available, taken.stock, taken.tick, taken.run_id, take.word, take.hold_id)
-            )
+            future.set_result(taken)
 
 
 def fail(waiting: Sequence[Waiting], problem: BaseException) -> None:

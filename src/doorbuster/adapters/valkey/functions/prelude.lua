@@ -73,10 +73,12 @@ local function image_of(epoch, meta_key, stock_key)
   return image
 end
 
-local function pack_hold(user_id, quantity, since_ms, key, digest)
-  return user_id .. US .. quantity .. US .. since_ms .. US .. key .. US .. digest
+-- user_key is buyer, US and idempotency key: also the field under which the key is kept.
+local function pack_hold(user_key, quantity, since_ms, digest)
+  return user_key .. US .. quantity .. US .. since_ms .. US .. digest
 end
 
+-- Buyer, idempotency key and quantity of a packed hold; nil when it is not one.
 local function unpack_hold(record)
-  return string.match(record, '^([^\31]*)\31(%d+)\31(%-?%d+)\31([^\31]*)\31(.*)$')
+  return string.match(record, '^([^\31]*)\31([^\31]*)\31(%d+)\31%-?%d+\31')
 end

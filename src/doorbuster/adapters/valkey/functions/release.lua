@@ -37,7 +37,7 @@ local function find_holds(holds_key, args)
   for row, hold_id in ipairs(ids) do
     local at = 2 + (row - 1) * FIELDS_PER_ROW
     if records[row] and not done[hold_id] then
-      local user_id, quantity, _, key = unpack_hold(records[row])
+      local user_id, key, quantity = unpack_hold(records[row])
       if user_id == args[at + 1] then
         done[hold_id] = true
         found.ids[#found.ids + 1] = hold_id

@@ -11,11 +11,11 @@
 -- Arguments:
 --   epoch_min   lowest epoch the caller believes
 --   now_ms      milliseconds, the database's clock
--- Rows:
---   hold_id     id of the hold to make; never used before
---   user_id     the buyer
+-- Columns:
+--   hold_id     ids of the holds to make; never used before
+--   user_id     the buyers
 --   quantity    units, at least 1
---   key         idempotency key
+--   user_key    buyer, US and idempotency key
 --   digest      hash of the body that came with the key
 -- Replies:
 --   no_image    there is no image that can be believed; nothing was read as a number
@@ -29,12 +29,14 @@
 -- Cost:
 --   5 calls to read and 6 to write, whatever the number of rows; at most ROWS_MAX rows
 
-local FIELDS_PER_ROW = 5
+-- Asks come as columns (all hold ids, then all buyers, ...), so that a column can be handed on without a copy.
+local ARGUMENTS, COLUMNS = 2, 5
 
 local function closed_word(image, now_ms)
   if image.state == 'paused' then
     return 'paused'
   end
+  -- A sale that was ended or aborted before its start does not start any more.
   if now_ms < image.opens and image.state ~= 'over' then
     return 'not_started'
   end
@@ -44,7 +46,7 @@ local function closed_word(image, now_ms)
   return nil
 end
 
--- What an earlier use of the key makes of this row.
+-- What an earlier use of the key makes of an ask.
 local function seen_word(earlier, digest)
   local at = string.find(earlier, US, 1, true)
   if string.sub(earlier, at + 1) ~= digest then
@@ -53,12 +55,76 @@ local function seen_word(earlier, digest)
   return 'seen' .. US .. string.sub(earlier, 1, at - 1)
 end
 
+-- What is to be written for one ask that is answered held. Numbers go in as the texts they came as: formatting them
+-- again would cost more than the rest of the row.
+local function note_hold(draft, hold_id, user_id, quantity_text, user_key, digest, now_text)
+  local last = draft.last
+  local value = hold_id .. US .. digest
+  draft.holds[last + 1] = hold_id
+  draft.holds[last + 2] = pack_hold(user_key, quantity_text, now_text, digest)
+  draft.keys[last + 1] = user_key
+  draft.keys[last + 2] = value
+  draft.pending[last + 1] = now_text
+  draft.pending[last + 2] = hold_id
+  draft.last = last + 2
+  draft.new_keys[user_key] = value
+end
+
+-- Answers every ask in turn, each on what those before it have left; nothing is written yet.
+local function decide(image, now_ms, count, args, keys_key, blocked_key, claims_key, reply)
+  local holds_at, users_at, quantities_at = ARGUMENTS, ARGUMENTS + count, ARGUMENTS + 2 * count
+  local user_keys_at, digests_at = ARGUMENTS + 3 * count, ARGUMENTS + 4 * count
+  local seen = redis.call('HMGET', keys_key, unpack(args, user_keys_at + 1, user_keys_at + count))
+  local closed = closed_word(image, now_ms)
+  local blocked, claims
+  if not closed then
+    blocked = redis.call('SMISMEMBER', blocked_key, unpack(args, users_at + 1, users_at + count))
+    claims = redis.call('HMGET', claims_key, unpack(args, users_at + 1, users_at + count))
+  end
+
+  local stock, limit = image.stock, image.limit
+  local draft = { holds = {}, keys = {}, pending = {}, new_keys = {}, new_claims = {}, last = 0 }
+  local new_keys, new_claims = draft.new_keys, draft.new_claims
+  for row = 1, count do
+    local user_id, quantity_text, user_key = args[users_at + row], args[quantities_at + row], args[user_keys_at + row]
+    local earlier = seen[row] or new_keys[user_key]
+    local word
+    if earlier then
+      word = seen_word(earlier, args[digests_at + row]) -- I5
+    elseif closed then
+      word = closed
+    elseif blocked[row] == 1 then
+      word = 'blocked'
+    else
+      local quantity, claimed = tonumber(quantity_text), new_claims[user_id] or claims[row] or 0
+      if claimed + quantity > limit then -- I6
+        word = 'limit'
+      elseif quantity > stock then -- I1
+        word = 'no_stock'
+      else
+        word = 'held'
+        stock = stock - quantity
+        new_claims[user_id] = claimed == 0 and quantity_text or claimed + quantity
+        note_hold(draft, args[holds_at + row], user_id, quantity_text, user_key, args[digests_at + row], args[2])
+      end
+    end
+    reply[5 + row] = word
+  end
+  return stock, draft
+end
+
 local function take(keys, args)
   local meta_key, stock_key, holds_key, claims_key, keys_key, pending_key, blocked_key = unpack(keys)
-  local epoch_min, now_ms, now_text = whole(args[1]), whole(args[2]), args[2]
-  local count = (#args - 2) / FIELDS_PER_ROW
+  local epoch_min, now_ms = whole(args[1]), whole(args[2])
+  local count = (#args - ARGUMENTS) / COLUMNS
   if not epoch_min or not now_ms or count % 1 ~= 0 or count > ROWS_MAX then
     return bad_call('take: malformed batch')
+  end
+  for at = ARGUMENTS + 2 * count + 1, ARGUMENTS + 3 * count do
+    local quantity = tonumber(args[at])
+    if not quantity or quantity < 1 or quantity % 1 ~= 0 then
+      return bad_call('take: a quantity is not a positive whole number')
+    end
   end
 
   local image = read_image(meta_key, stock_key)
@@ -72,77 +138,21 @@ local function take(keys, args)
   if count == 0 then
     return reply
   end
-
-  local users, key_fields = {}, {}
-  for row = 1, count do
-    local at = 2 + (row - 1) * FIELDS_PER_ROW
-    local quantity = whole(args[at + 3])
-    if not quantity or quantity < 1 then
-      return bad_call('take: a quantity is not a positive whole number')
-    end
-    users[row] = args[at + 2]
-    key_fields[row] = args[at + 2] .. US .. args[at + 4]
-  end
-
-  local seen = redis.call('HMGET', keys_key, unpack(key_fields))
-  local closed = closed_word(image, now_ms)
-  local blocked, claims
-  if not closed then
-    blocked = redis.call('SMISMEMBER', blocked_key, unpack(users))
-    claims = redis.call('HMGET', claims_key, unpack(users))
-  end
-
-  local stock, taken = image.stock, 0
-  local new_keys, new_claims = {}, {}
-  local hold_writes, key_writes, pending_writes = {}, {}, {}
-  for row = 1, count do
-    local at = 2 + (row - 1) * FIELDS_PER_ROW
-    local user_id, quantity, field = users[row], tonumber(args[at + 3]), key_fields[row]
-    local earlier = new_keys[field] or seen[row]
-    local word
-    if earlier then
-      word = seen_word(earlier, args[at + 5]) -- I5
-    elseif closed then
-      word = closed
-    elseif blocked[row] == 1 then
-      word = 'blocked'
-    else
-      local claimed = new_claims[user_id] or tonumber(claims[row] or 0)
-      if claimed + quantity > image.limit then -- I6
-        word = 'limit'
-      elseif quantity > stock then -- I1
-        word = 'no_stock'
-      else
-        word = 'held'
-        local hold_id, key, digest = args[at + 1], args[at + 4], args[at + 5]
-        stock, taken = stock - quantity, taken + quantity
-        new_claims[user_id] = claimed + quantity
-        new_keys[field] = hold_id .. US .. digest
-        local last = #hold_writes
-        hold_writes[last + 1] = hold_id
-        hold_writes[last + 2] = pack_hold(user_id, quantity, now_text, key, digest)
-        key_writes[last + 1] = field
-        key_writes[last + 2] = new_keys[field]
-        pending_writes[last + 1] = now_text
-        pending_writes[last + 2] = hold_id
-      end
-    end
-    reply[5 + row] = word
-  end
-  if taken == 0 then
+  local stock, draft = decide(image, now_ms, count, args, keys_key, blocked_key, claims_key, reply)
+  if draft.last == 0 then
     return reply
   end
 
-  local claim_writes = {}
-  for user_id, units in pairs(new_claims) do
-    claim_writes[#claim_writes + 1] = user_id
-    claim_writes[#claim_writes + 1] = units
+  local taken, claims = image.stock - stock, {}
+  for user_id, units in pairs(draft.new_claims) do
+    claims[#claims + 1] = user_id
+    claims[#claims + 1] = units
   end
   -- Point of no return. The keys not read above come first: should one have a wrong type, nothing has changed yet.
-  redis.call('HSET', holds_key, unpack(hold_writes))
-  redis.call('ZADD', pending_key, unpack(pending_writes))
-  redis.call('HSET', keys_key, unpack(key_writes))
-  redis.call('HSET', claims_key, unpack(claim_writes))
+  redis.call('HSET', holds_key, unpack(draft.holds))
+  redis.call('ZADD', pending_key, unpack(draft.pending))
+  redis.call('HSET', keys_key, unpack(draft.keys))
+  redis.call('HSET', claims_key, unpack(claims))
   redis.call('DECRBY', stock_key, taken)
   redis.call('HSET', meta_key, 'held', image.held + taken, 'tick', image.tick + 1)
   reply[4], reply[5] = stock, image.tick + 1

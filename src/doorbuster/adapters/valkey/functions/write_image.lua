@@ -63,7 +63,7 @@ local function read_holds(holds_key, args, hold_rows)
       local at = 3 + (row - 1) * FIELDS_PER_ROW
       local user_id, quantity, since_ms, key, digest = unpack(args, at + 2, at + 6)
       writes[#writes + 1] = hold_id
-      writes[#writes + 1] = pack_hold(user_id, quantity, since_ms, key, digest)
+      writes[#writes + 1] = pack_hold(user_id .. US .. key, quantity, since_ms, digest)
       if not units_of[user_id] then
         users[#users + 1] = user_id
       end
