@@ -1,0 +1,1 @@
+"""Measures Doorbuster against its targets and against what a user could have instead. Read next: `__main__.py`."""
