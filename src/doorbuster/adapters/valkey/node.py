@@ -31,6 +31,7 @@ class Node:
         self._keeper: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
         self._retiring = False
+        self._chance = random.Random()  # noqa: S311 - spreads reconnects, guards nothing
         self._loading: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -112,7 +113,7 @@ class Node:
                 if mux is not None:
                     mux.abort()
             # Jitter keeps a crowd of gates from coming back in step.
-            await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - not a secret
+            await asyncio.sleep(pause * (0.5 + self._chance.random()))
             pause = min(pause * 2, self._limits.backoff_max_s)
 
     async def _connect(self) -> Mux:

@@ -17,7 +17,7 @@ from doorbuster.adapters.valkey.functions import ROWS_MAX
 from doorbuster.adapters.valkey.keys import NAMES, Name, sale_keys
 from doorbuster.adapters.valkey.mux import Limits
 from doorbuster.adapters.valkey.records import read_hold
-from doorbuster.adapters.valkey.takes import TakenOne, Takes
+from doorbuster.adapters.valkey.takes import Takes
 from doorbuster.adapters.valkey.wire import Part
 from doorbuster.domain import limits
 from doorbuster.domain.order import Hold
@@ -30,6 +30,7 @@ from doorbuster.engine.ports import (
     InvariantViolation,
     Release,
     Taken,
+    TakenOne,
 )
 
 _T = TypeVar("_T")

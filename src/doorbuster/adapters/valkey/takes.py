@@ -8,7 +8,6 @@ Read next: `functions/take.lua`, which decides; `store.py`, which has the same f
 import asyncio
 from collections.abc import Sequence
 
-import msgspec
 from hiredis import ReplyError
 
 from doorbuster.adapters.valkey import functions
@@ -17,20 +16,7 @@ from doorbuster.adapters.valkey.faults import SENT_AGAIN, as_accident, verdict_o
 from doorbuster.adapters.valkey.keys import sale_keys
 from doorbuster.adapters.valkey.wire import Part, known_reply, pack
 from doorbuster.domain import limits
-from doorbuster.engine.ports import Ask, InvariantViolation, OutcomeUnknown, StoreUnavailable, TakeWord
-
-
-class TakenOne(msgspec.Struct, frozen=True, array_like=True):
-    """The answer to one ask; the numbers are those of its whole batch. With NO_IMAGE they are 0."""
-
-    epoch: int
-    available: int
-    stock: int
-    tick: int
-    run_id: str
-    word: TakeWord
-    hold_id: str
-
+from doorbuster.engine.ports import Ask, InvariantViolation, OutcomeUnknown, StoreUnavailable, TakenOne
 
 Waiting = tuple[Ask, asyncio.Future[TakenOne]]
 
