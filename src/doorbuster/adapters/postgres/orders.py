@@ -166,8 +166,8 @@ def _committed(sale_id: str, hold: Hold, row: asyncpg.Record) -> Committed:
         amount_cents=hold.quantity * row["price_cents"],
         currency=row["sale_currency"],
         status=OrderStatus.RESERVED,
-        reserved_ms=row["reserved_ms"],
-        expires_ms=row["expires_ms"],
+        reserved_ms=row["since_ms"],
+        expires_ms=row["until_ms"],
         idempotency_key=hold.key,
         body_digest=hold.digest,
     )

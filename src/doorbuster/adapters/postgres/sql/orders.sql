@@ -1,7 +1,7 @@
 -- Orders: what the store of orders asks. What changes rows is a function of the migrations and locks the sale first.
 
 -- name: commit
-select word, reserved_ms, expires_ms, price_cents, sale_currency, (shown).*
+select word, since_ms, until_ms, price_cents, sale_currency, (shown).*
 from commit_holds($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: get

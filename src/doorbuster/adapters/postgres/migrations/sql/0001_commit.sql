@@ -32,7 +32,7 @@ $$;
 create function commit_holds(
     p_sale_id uuid, p_epoch bigint, p_tick bigint,
     p_ids uuid[], p_users text[], p_quantities integer[], p_keys text[], p_digests text[]
-) returns table (word text, reserved_ms bigint, expires_ms bigint, price_cents bigint, sale_currency text, shown order_view)
+) returns table (word text, since_ms bigint, until_ms bigint, price_cents bigint, sale_currency text, shown order_view)
 language plpgsql
 -- A plan made while a table was empty is kept: it must not be a scan of what has a million rows by now. The look-ups
 -- are lateral with a limit for the same reason: one index probe per hold is then the only plan there is.
