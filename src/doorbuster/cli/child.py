@@ -1,0 +1,135 @@
+"""A process that is started again when it dies.
+
+Owns: restarts and their back-off. Keeps: I16 (whatever dies is back within seconds, and what dies again and again does
+not take the machine with it).
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import IO, Any, Final
+
+import structlog
+
+from doorbuster.adapters.embedded.errors import EmbeddedError
+from doorbuster.adapters.embedded.process import die_with_parent
+
+log = structlog.get_logger(__name__)
+
+_BACKOFF_FIRST_S: Final = 0.1
+_BACKOFF_MAX_S: Final = 5.0
+_STEADY_AFTER_S: Final = 10.0
+"""A process that lived this long had no trouble starting: the next back-off begins anew."""
+_STOP_PATIENCE_S: Final = 15.0
+
+
+class Kept:
+    """Runs `start`, waits with `wait` until what was started has ended, and starts it again."""
+
+    def __init__(self, name: str, start: Callable[[], Awaitable[None]], wait: Callable[[], Awaitable[int]]) -> None:
+        self.name = name
+        self.restarts = 0
+        self._start = start
+        self._wait = wait
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start it the first time; trouble is raised, not retried: a person is watching."""
+        await self._start()
+        self.keep()
+
+    def keep(self) -> None:
+        """From here on keep what was started already."""
+        self._task = asyncio.get_running_loop().create_task(self._keep(), name=f"keep {self.name}")
+
+    async def release(self) -> None:
+        """Keep it no longer; it goes on running."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        backoff = _BACKOFF_FIRST_S
+        while True:
+            started = loop.time()
+            code = await self._wait()
+            if loop.time() - started > _STEADY_AFTER_S:
+                backoff = _BACKOFF_FIRST_S
+            self.restarts += 1
+            log.warning("a process died; starting it again", name=self.name, code=code, after_s=backoff)
+            while True:
+                await asyncio.sleep(backoff)
+                backoff = min(backoff * 2, _BACKOFF_MAX_S)
+                try:
+                    await self._start()
+                except EmbeddedError as problem:
+                    log.error("it does not start", name=self.name, problem=str(problem), again_in_s=backoff)
+                else:
+                    break
+
+
+class Child:
+    """One of our own processes: gate, worker, gateway. It dies with this process, whatever kills it."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: dict[str, str],
+        *,
+        output: IO[bytes] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        self.name = name
+        self._command = command
+        self._environment = environment
+        self._output = output
+        self._pass_fds = pass_fds
+        self._process: asyncio.subprocess.Process | None = None
+        self.kept = Kept(name, self.spawn, self.wait)
+
+    @property
+    def pid(self) -> int | None:
+        if self._process is None or self._process.returncode is not None:
+            return None
+        return self._process.pid
+
+    def set_command(self, command: Sequence[str]) -> None:
+        """What the next start runs."""
+        self._command = command
+
+    async def spawn(self) -> None:
+        parent = os.getpid()
+        options: dict[str, Any] = {} if self._output is None else {"stdout": self._output, "stderr": self._output}
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.DEVNULL,
+            env=self._environment,
+            pass_fds=tuple(self._pass_fds),
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(signal.SIGKILL, parent),
+            **options,
+        )
+
+    async def wait(self) -> int:
+        assert self._process is not None
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """SIGTERM, and the time it needs to finish what is under way."""
+        await self.kept.release()
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_PATIENCE_S)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()

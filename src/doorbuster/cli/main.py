@@ -1,0 +1,170 @@
+"""`doorbuster`: the command line. Every command imports what it needs when it runs.
+
+Owns: the names of commands and options (a contract), and exit codes: 0 done, 1 refused or a promise broken, 2 it could
+not be tried.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from doorbuster.cli.sale import sale_app
+from doorbuster.cli.token import token_app
+
+app = typer.Typer(
+    help="A flash-sale engine: a limited quantity, a short window, thousands of buyers, sold exactly.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(sale_app, name="sale")
+app.add_typer(token_app, name="token")
+
+DataDirOption = Annotated[Path | None, typer.Option(help="Where everything is kept. [.doorbuster]")]
+
+
+def _title(title: str) -> None:
+    """What `ps` shows."""
+    import setproctitle  # noqa: PLC0415
+
+    setproctitle.setproctitle(f"doorbuster {title}")
+
+
+@app.command()
+def up(
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one. [8000]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
+    gates: Annotated[int | None, typer.Option(help="Gate processes. [half the cores]")] = None,
+    data_dir: DataDirOption = None,
+    dev_identities: Annotated[
+        bool | None, typer.Option("--dev-identities", help="Hand out buyer tokens to anyone who asks.")
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(help="json, console or auto.")] = None,
+) -> None:
+    """Run everything on this machine: servers, gates, worker, payment gateway."""
+    from doorbuster.cli.up import run  # noqa: PLC0415
+
+    _title("up")
+    raise typer.Exit(
+        run(
+            port=port,
+            host=host,
+            gates=gates,
+            data_dir=data_dir,
+            dev_identities=dev_identities,
+            log_format=log_format,
+        )
+    )
+
+
+@app.command()
+def gate(
+    port: Annotated[int | None, typer.Option(help="Port to listen on. [8000]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
+    fd: Annotated[int | None, typer.Option(help="A listening socket to inherit instead.")] = None,
+) -> None:
+    """Run one gate: answers HTTP. Needs DOORBUSTER_DATABASE_URL and DOORBUSTER_VALKEY_URL."""
+    from doorbuster.bootstrap import run_gate  # noqa: PLC0415
+    from doorbuster.cli.settings import for_process  # noqa: PLC0415
+
+    settings = for_process(port=port, host=host)
+    _title(f"gate {settings.host}:{settings.port}")
+    run_gate(settings, fd=fd)
+
+
+@app.command()
+def worker() -> None:
+    """Run one worker: images, expiry, releases, audits, interrupted payments."""
+    from doorbuster.bootstrap import run_worker  # noqa: PLC0415
+    from doorbuster.cli.settings import for_process  # noqa: PLC0415
+
+    settings = for_process()
+    _title("worker")
+    run_worker(settings)
+
+
+@app.command()
+def gateway(
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 picks one.")] = 8090,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    book: Annotated[Path, typer.Option(help="File that keeps the gateway's own book.")] = Path("gateway-book"),
+    seed: Annotated[int, typer.Option(help="Seed of what it does at random.")] = 0,
+    port_file: Annotated[Path | None, typer.Option(help="Write the port there once it answers.")] = None,
+) -> None:
+    """Run the simulated payment gateway alone. `GET /book` lists every charge."""
+    from doorbuster.adapters.payments.simulated_server import run  # noqa: PLC0415
+
+    _title(f"gateway {host}:{port}")
+    run(host, port, book, seed=seed, port_file=port_file)
+
+
+@app.command()
+def migrate(
+    sql: Annotated[bool, typer.Option("--sql", help="Print the statements instead of executing them.")] = False,
+) -> None:
+    """Bring the database of DOORBUSTER_DATABASE_URL to this version's schema."""
+    from doorbuster.cli.maintenance import run_migrate  # noqa: PLC0415
+
+    raise typer.Exit(run_migrate(sql=sql))
+
+
+@app.command()
+def doctor(
+    data_dir: DataDirOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Look for settings that void a promise, and say what to do. Exit code 1 if there are any."""
+    from doorbuster.cli.doctor import run  # noqa: PLC0415
+
+    raise typer.Exit(run(data_dir=data_dir, as_json=as_json))
+
+
+@app.command()
+def demo(
+    units: Annotated[int, typer.Option(help="Units on sale.")] = 1000,
+    buyers: Annotated[int, typer.Option(help="Buyers in the crowd.")] = 20_000,
+    mode: Annotated[str, typer.Option(help="How units are given out; race.")] = "race",
+    abandon: Annotated[float, typer.Option(help="Share of buyers who reserve and never pay.")] = 0.2,
+    decline: Annotated[float, typer.Option(help="Share of payments that are declined.")] = 0.05,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same crowd. [drawn and shown]")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards.")] = False,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 picks one.")] = 0,
+    data_dir: Annotated[Path | None, typer.Option(help="Where to keep the data. [a temporary place]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document at the end, no live view.")] = False,
+) -> None:
+    """Watch a sale from start to sold out, against a simulated crowd over real HTTP. Exit code 0 only if exact."""
+    from doorbuster.cli.demo import run  # noqa: PLC0415
+
+    _title("demo")
+    raise typer.Exit(
+        run(
+            units=units,
+            buyers=buyers,
+            mode=mode,
+            abandon=abandon,
+            decline=decline,
+            seed=seed,
+            keep=keep,
+            port=port,
+            data_dir=data_dir,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from doorbuster import __version__  # noqa: PLC0415
+
+    print(__version__)
+
+
+def main() -> None:
+    """The entry point."""
+    try:
+        app()
+    except BrokenPipeError:
+        sys.exit(1)

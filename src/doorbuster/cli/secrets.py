@@ -1,0 +1,22 @@
+"""Tokens and secrets that `up` makes for itself and keeps in the data directory, readable by their owner alone."""
+
+import os
+import secrets
+from pathlib import Path
+
+from doorbuster.adapters.embedded.errors import EmbeddedError
+from doorbuster.adapters.embedded.process import reason
+
+
+def kept_secret(file: Path) -> str:
+    """What the file says; made, mode 0600, if there is none yet."""
+    try:
+        if not file.exists():
+            draft = file.with_name(file.name + ".new")
+            draft.unlink(missing_ok=True)
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+                out.write(secrets.token_urlsafe(32) + "\n")
+            draft.rename(file)
+        return file.read_text().strip()
+    except OSError as error:
+        raise EmbeddedError(f"{file}: {reason(error)}") from error

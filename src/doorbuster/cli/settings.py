@@ -1,0 +1,32 @@
+"""Settings of a command, and the one line said when they are wrong."""
+
+import sys
+
+from pydantic import ValidationError
+
+from doorbuster.config import Settings, load_settings
+
+
+def read(**overrides: object) -> Settings:
+    """Environment and options. Exits with code 2 and one line per wrong value."""
+    try:
+        return load_settings(**overrides)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"doorbuster: DOORBUSTER_{name}: {problem['msg']}", file=sys.stderr)
+        sys.exit(2)
+
+
+def for_process(**overrides: object) -> Settings:
+    """Settings of a gate or worker, which start no servers of their own."""
+    settings = read(**overrides)
+    for name in ("database_url", "valkey_url"):
+        if not getattr(settings, name):
+            print(
+                f"doorbuster: DOORBUSTER_{name.upper()} is not set; give the address of a server, "
+                "or let `doorbuster up` start everything",
+                file=sys.stderr,
+            )
+            sys.exit(2)
+    return settings

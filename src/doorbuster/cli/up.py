@@ -1,0 +1,78 @@
+"""`doorbuster up`: everything on one machine, until a signal."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from doorbuster import telemetry
+from doorbuster.adapters.embedded.errors import EmbeddedError
+from doorbuster.cli.settings import read
+from doorbuster.cli.supervisor import Stack
+
+
+def run(
+    *,
+    port: int | None,
+    host: str | None,
+    gates: int | None,
+    data_dir: Path | None,
+    dev_identities: bool | None,
+    log_format: str | None,
+) -> int:
+    """Run until SIGINT or SIGTERM. Returns the exit code: 0 after a clean stop, 2 if it cannot start."""
+    settings = read(
+        port=port, host=host, gates=gates, data_dir=data_dir, dev_identities=dev_identities, log_format=log_format
+    )
+    telemetry.configure_logging(settings, process="up")
+    return asyncio.run(_run(Stack(settings)))
+
+
+async def _run(stack: Stack) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    start = asyncio.get_running_loop().create_task(stack.start())
+    stopped = asyncio.get_running_loop().create_task(stop.wait())
+    await asyncio.wait([start, stopped], return_when=asyncio.FIRST_COMPLETED)
+    if not start.done():
+        start.cancel()
+        await asyncio.gather(start, return_exceptions=True)  # it cleans up behind itself
+        return 0
+    try:
+        start.result()
+    except EmbeddedError as problem:
+        print(f"doorbuster: {problem}", file=sys.stderr)
+        stopped.cancel()
+        return 2
+    print(summary(stack), flush=True)
+    await stopped
+    print("stopping …", flush=True)
+    await stack.stop()
+    return 0
+
+
+def summary(stack: Stack) -> str:
+    """What a person wants to know when everything is up."""
+    data = stack.data.root
+    token = "DOORBUSTER_ADMIN_TOKEN" if stack.settings.admin_token.get_secret_value() else str(data / "admin-token")
+    servers = [
+        f"PostgreSQL {'embedded' if stack.postgres else 'given'}",
+        f"Valkey {'embedded' if stack.valkey else 'given'}",
+        f"{len(stack.gates)} gate{'s' if len(stack.gates) != 1 else ''}",
+        "1 worker",
+    ]
+    lines = [
+        f"Doorbuster is up at {stack.url}",
+        f"  documentation   {stack.url}/docs",
+        f"  operator token  {token}",
+        f"  data            {data}",
+        f"  running         {', '.join(servers)}",
+    ]
+    if stack.settings.dev_identities:
+        lines.append(f"  buyer tokens    POST {stack.url}/v1/dev/buyers: anyone may have one, never do this in public")
+    if stack.postgres or stack.valkey:
+        lines.append("  Embedded servers are for trying and for small shops: set DOORBUSTER_DATABASE_URL and")
+        lines.append("  DOORBUSTER_VALKEY_URL to use your own.")
+    lines.append("Ctrl-C stops everything; the data stays.")
+    return "\n".join(lines)
