@@ -7,6 +7,8 @@ import pytest
 
 from doorbuster.adapters.payments.simulated import SimulatedGateway
 from payments.gateway_process import GatewayProcess, gateway_process
+from payments.postgres_shop import postgres_stores
+from payments.shop import Shop, Stores
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +30,43 @@ async def gateway(shared_process: GatewayProcess) -> AsyncGenerator[SimulatedGat
     gateway = SimulatedGateway(shared_process.url)
     yield gateway
     await gateway.close()
+
+
+@pytest.fixture
+async def impatient(shared_process: GatewayProcess) -> AsyncGenerator[SimulatedGateway, None]:
+    """The same gateway as seen by someone who waits for no answer longer than a moment."""
+    gateway = SimulatedGateway(shared_process.url, call_s=0.2)
+    yield gateway
+    await gateway.close()
+
+
+@pytest.fixture
+async def own_gateway(own_process: GatewayProcess) -> AsyncGenerator[SimulatedGateway, None]:
+    gateway = SimulatedGateway(own_process.url, call_s=1.0)
+    yield gateway
+    await gateway.close()
+
+
+@pytest.fixture(params=["postgres"])
+async def stores(request: pytest.FixtureRequest) -> AsyncGenerator[Stores, None]:
+    """Each kind of ledger in turn."""
+    async with postgres_stores(request.getfixturevalue("database_url")) as stores:
+        yield stores
+
+
+@pytest.fixture
+async def shop(stores: Stores, gateway: SimulatedGateway) -> AsyncGenerator[Shop, None]:
+    """An open sale; when the test is over, the laws hold."""
+    shop = Shop(stores, gateway)
+    await shop.open()
+    yield shop
+    await shop.assert_laws()
+
+
+@pytest.fixture
+async def own_shop(stores: Stores, own_gateway: SimulatedGateway) -> AsyncGenerator[Shop, None]:
+    """A shop whose gateway a test may kill; it has to be running again when the test is over."""
+    shop = Shop(stores, own_gateway)
+    await shop.open()
+    yield shop
+    await shop.assert_laws()

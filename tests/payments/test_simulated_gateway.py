@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import aiohttp
@@ -27,20 +26,6 @@ from payments.conformance import Case, Methods, exercise_gateway
 from payments.gateway_process import GatewayProcess, gateway_process
 
 METHODS = Methods(approved="pm_ok", declined="pm_declined", capture_refused="pm_capture_fails")
-
-
-@pytest.fixture
-async def impatient(shared_process: GatewayProcess) -> AsyncGenerator[SimulatedGateway, None]:
-    gateway = SimulatedGateway(shared_process.url, call_s=0.2)
-    yield gateway
-    await gateway.close()
-
-
-@pytest.fixture
-async def own_gateway(own_process: GatewayProcess) -> AsyncGenerator[SimulatedGateway, None]:
-    gateway = SimulatedGateway(own_process.url)
-    yield gateway
-    await gateway.close()
 
 
 async def test_every_gateway_keeps_the_port_promises(gateway: SimulatedGateway) -> None:

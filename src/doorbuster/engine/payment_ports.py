@@ -10,7 +10,6 @@ from typing import Protocol
 
 import msgspec
 
-from doorbuster.domain.order import Order
 from doorbuster.domain.outcomes import Refusal
 from doorbuster.domain.payment import Attempt, VoidReason
 
@@ -212,8 +211,4 @@ class PaymentStore(Protocol):
 
     async def attempts(self, order_id: str) -> Sequence[Attempt]:
         """All attempts of an order, the first first."""
-        ...
-
-    async def paid_orders(self, sale_id: str) -> Sequence[Order]:
-        """Every PAID order of a sale with its latest payment; for comparing with the gateway's book."""
         ...

@@ -68,7 +68,7 @@ class _Lane(Generic[_Item, _Result]):
                 future.set_result(result)
 
 
-class PostgresPayments:
+class PostgresPaymentStore:
     """PaymentStore over one `Database`; use it inside one event loop."""
 
     def __init__(self, database: Database) -> None:
