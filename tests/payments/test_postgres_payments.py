@@ -1,0 +1,84 @@
+"""What only PostgreSQL can get wrong: rules written twice, hand-written statements, and a crash of the server."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from doorbuster.adapters.payments.simulated import SimulatedGateway
+from doorbuster.domain.payment import PAYMENT_OPEN, PAYMENT_UNFINISHED, Operation, gateway_key
+from doorbuster.domain.transitions import PAYMENT_ARROWS, PaymentState
+from doorbuster.engine.ports import InvariantViolation
+from payments.postgres_shop import PostgresStores, postgres_stores
+from payments.shop import Shop
+
+
+@pytest.fixture
+async def stores(database_url: str) -> AsyncGenerator[PostgresStores, None]:
+    async with postgres_stores(database_url) as stores:
+        yield stores
+
+
+@pytest.fixture
+async def shop(stores: PostgresStores, gateway: SimulatedGateway) -> AsyncGenerator[Shop, None]:
+    shop = Shop(stores, gateway)
+    await shop.open()
+    yield shop
+    await shop.assert_laws()
+
+
+async def test_the_arrows_are_those_of_the_domain(stores: PostgresStores) -> None:
+    rows = await stores.database.fetch("select before, after from payment_arrows")
+
+    assert {(row["before"], row["after"]) for row in rows} == {
+        (before.value, after.value) for before, ends in PAYMENT_ARROWS.items() for after in ends
+    }
+
+
+async def test_open_and_unfinished_are_those_of_the_domain(stores: PostgresStores) -> None:
+    rows = await stores.database.fetch(
+        "select indexname, indexdef from pg_indexes where indexname in ('payments_open', 'payments_unfinished')"
+    )
+
+    named = {
+        row["indexname"]: {state for state in PaymentState if f"'{state.value}'" in row["indexdef"]} for row in rows
+    }
+
+    assert named == {"payments_open": PAYMENT_OPEN, "payments_unfinished": PAYMENT_UNFINISHED}
+
+
+async def test_sql_derives_the_keys_of_the_domain(shop: Shop, stores: PostgresStores) -> None:
+    order = await shop.order()
+    await shop.gate().pay(order.order_id, order.user_id, payment_method="pm_ok", key="k")
+    (attempt,) = await shop.attempts(order)
+
+    (row,) = await stores.database.fetch("select gateway_key from payments where payment_id = $1", attempt.payment_id)
+    (charge,) = await shop.charges(order)
+
+    assert row["gateway_key"] == charge.idempotency_key == gateway_key(attempt, Operation.AUTHORIZE)
+
+
+@pytest.mark.parametrize("state", [state for state in PaymentState if state is not PaymentState.REFUND_DUE])
+async def test_a_hand_written_statement_meets_the_arrows_too(
+    shop: Shop, stores: PostgresStores, state: PaymentState
+) -> None:
+    order = await shop.order()
+    await shop.gate().pay(order.order_id, order.user_id, payment_method="pm_ok", key="k")
+    if state is PaymentState.CAPTURED:
+        return
+
+    with pytest.raises(InvariantViolation, match="I13"):
+        await stores.database.write("update payments set state = $1 where order_id = $2", state.value, order.order_id)
+
+    assert await shop.states(order) == [PaymentState.CAPTURED]
+
+
+async def test_hot_queries_walk_indexes(stores: PostgresStores) -> None:
+    async with stores.database.snapshot() as connection:
+        await connection.execute("set local enable_seqscan = off")
+        plan = await connection.fetch(
+            "explain select payment_id from payments"
+            " where state in ('INTENT', 'SENT', 'AUTHORIZED', 'CAPTURING', 'VOIDING', 'REFUND_DUE')"
+            " and gateway = 'simulated' and updated_at <= now() order by updated_at limit 10"
+        )
+
+    assert any("payments_unfinished" in row[0] for row in plan)
