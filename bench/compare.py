@@ -69,8 +69,8 @@ def _peer(name: str, ours: Shop, units: int) -> Generator[tuple[Plan, int]]:
         "PEER_SECRET": SECRET,
         "PEER_SALE": f"{name}-{units}",
         "PEER_QUANTITY": str(units),
-        "PEER_DATABASE_URL": ours.setting("DATABASE_URL").replace("postgresql://", "postgresql+asyncpg://"),
-        "PEER_REDIS_URL": ours.setting("VALKEY_URL").replace("valkey://", "redis://"),
+        "PEER_DATABASE_URL": ours.database_url.replace("postgresql://", "postgresql+asyncpg://"),
+        "PEER_REDIS_URL": ours.valkey_url,
     }
     command = [PYTHON.absolute(), "-m", "uvicorn", f"{name}:app", "--port", str(port), "--no-access-log"]
     process = subprocess.Popen(

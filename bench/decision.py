@@ -25,8 +25,7 @@ def decision(seconds: float) -> Report:
     valkey_us: list[float] = []
     lines: list[str] = []
     with shop() as ours:
-        url = ours.setting("VALKEY_URL").replace("valkey://", "redis://")
-        valkey: Any = Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType]
+        valkey: Any = Redis.from_url(ours.valkey_url)  # pyright: ignore[reportUnknownMemberType]
         for number in range(ROUNDS):
             plan = ours.plan(ours.sale(buyers), seconds=seconds, connections=CONNECTIONS, buyers=buyers, repeat=False)
             plan = msgspec.structs.replace(plan, warm_seconds=0, prefix=f"r{number}")

@@ -47,11 +47,10 @@ def orders(seconds: float) -> Report:
                 raise SystemExit(f"bench: expected orders only, got {mine.tally.by_status}")
             _check(ours, plan.sale_id, mine.tally.answers)
             http_rates.append(mine.rate)
-            plain_rates.append(asyncio.run(_plain(ours.setting("DATABASE_URL"), seconds)))
+            plain_rates.append(asyncio.run(_plain(ours.database_url, seconds)))
             shares = ", ".join(f"{name} {cpu / mine.tally.seconds:.2f}" for name, cpu in mine.cpu.items())
-            lines.append(
-                f"http   {mine.rate:,.0f} orders/s, p50 {mine.tally.p50_ms} ms, p99 {mine.tally.p99_ms} ms; cores: {shares}"
-            )
+            latency = f"p50 {mine.tally.p50_ms} ms, p99 {mine.tally.p99_ms} ms"
+            lines.append(f"http   {mine.rate:,.0f} orders/s, {latency}; cores: {shares}")
             lines.append(f"plain  {plain_rates[-1]:,.0f} orders/s, {PLAIN_CONNECTIONS} connections, no HTTP")
     ratios = [mine / theirs for mine, theirs in zip(http_rates, plain_rates, strict=True)]
     machine = f"{os.cpu_count()} cores that also run the load, {gates} gate(s)"

@@ -14,6 +14,7 @@ from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from bench.constant import free_port
 from bench.load import Plan, buyer_token
@@ -52,14 +53,16 @@ class Shop:
             "postgres": self.one("postgres"),
         }
 
-    def setting(self, name: str) -> str:
-        """A variable of the environment that the gates were given, such as the address of the database."""
-        environment = Path(f"/proc/{self.one('doorbuster gate')}/environ").read_bytes().decode()
-        for line in environment.split("\0"):
-            variable, _, value = line.partition("=")
-            if variable == f"DOORBUSTER_{name}":
-                return value
-        raise SystemExit(f"bench: the gates were not given DOORBUSTER_{name}")
+    @property
+    def database_url(self) -> str:
+        """The embedded PostgreSQL, found by the command line it was started with."""
+        words = command_line(self.one("postgres")).split()
+        return f"postgresql://doorbuster@/doorbuster?host={quote(words[words.index('-k') + 1], safe='')}"
+
+    @property
+    def valkey_url(self) -> str:
+        """The embedded Valkey, found by the title it gives itself."""
+        return "unix://" + command_line(self.one("valkey-server")).partition("unixsocket:")[2].split()[0]
 
     def call(self, method: str, path: str, body: object = None, token: str = TOKEN, key: str = "") -> Any:
         """A request as the operator, or as a buyer; the decoded answer."""
