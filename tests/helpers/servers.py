@@ -88,7 +88,85 @@ class OwnValkey(_Own):
         await super().start()
         load_library(self.socket)
 
-    def call(path: Path, *command: str | bytes | int) -> object:
+    def call(self, *command: str | bytes | int) -> object:
+        """One command over a connection of its own."""
+        return call(self.socket, *command)
+
+    @property
+    def append_only_files(self) -> list[Path]:
+        """The files that grow, the newest last; not the snapshot they build on."""
+        return sorted(self._valkey.append_only_dir.glob("*.incr.aof"))
+
+    def truncate_aof(self, cut: int) -> None:
+        """Take this many bytes off the end of the file, as a power cut does. Only while it does not run."""
+        assert self.pid is None
+        file = self.append_only_files[-1]
+        os.truncate(file, max(0, file.stat().st_size - cut))
+
+    def empty(self) -> None:
+        """Lose everything, library included. Only while it does not run."""
+        assert self.pid is None
+        shutil.rmtree(self._valkey.append_only_dir, ignore_errors=True)
+
+
+class Servers:
+    """Makes servers below one folder. Everything made is ended by `end`."""
+
+    def __init__(self, folder: Path, pristine: Path) -> None:
+        self._folder = folder
+        self._pristine = pristine
+        self._numbers = itertools.count(1)
+        self._made: list[_Own] = []
+
+    async def postgres(self, **settings: str) -> OwnPostgres:
+        """A running server of one's own; `settings` are names and values of postgresql.conf."""
+        place = self._place("p")
+        subprocess.run(["cp", "-a", str(self._pristine), str(place / "data")], check=True)  # noqa: ASYNC221 - 0.1 s
+        own = OwnPostgres(EmbeddedPostgres(place / "data", place / "run", place, identity_for(place), **settings))
+        self._made.append(own)
+        await own.start()
+        return own
+
+    async def valkey(self, *, fsync: str = "everysec") -> OwnValkey:
+        """A running server of one's own."""
+        place = self._place("v")
+        own = OwnValkey(EmbeddedValkey(place / "data", place / "run", place, identity_for(place), fsync=fsync))
+        self._made.append(own)
+        await own.start()
+        return own
+
+    async def end(self) -> None:
+        """Nobody looks at their data again, so they need not write it."""
+        for own in self._made:
+            await own.kill()
+        self._made.clear()
+
+    def _place(self, kind: str) -> Path:
+        place = self._folder / f"{kind}{next(self._numbers)}"
+        place.mkdir(mode=0o711)
+        return place
+
+
+def identity_for(place: Path) -> Identity:
+    return choose([binaries(), binary(), place / "data"])
+
+
+async def make_pristine(folder: Path) -> Path:
+    """Data in `folder`, which exists, of a stopped PostgreSQL with the schema in it, to be copied."""
+    server = EmbeddedPostgres(folder / "data", folder / "run", folder, identity_for(folder))
+    await server.start()
+    try:
+        await apply(server.url)
+    finally:
+        await server.stop()
+    return folder / "data"
+
+
+def load_library(path: Path) -> None:
+    call(path, "FUNCTION", "LOAD", "REPLACE", library_text())
+
+
+def call(path: Path, *command: str | bytes | int) -> object:
     """One command to the Valkey at this socket; an error reply is raised."""
     reader = hiredis.Reader()
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
@@ -105,8 +183,8 @@ class OwnValkey(_Own):
 
 
 def _packed(command: tuple[str | bytes | int, ...]) -> bytes:
-    packed: bytes = hiredis.pack_command(command)  # pyright: ignore[reportArgumentType, reportUnknownMemberType, reportUnknownVariableType] - its stub knows one part only
-    return packed
+    # The library's stub knows commands of one part only.
+    return cast("bytes", hiredis.pack_command(command))  # pyright: ignore[reportArgumentType, reportUnknownMemberType]
 
 
 def leaked_keys(path: Path) -> list[str]:
