@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
 import structlog
@@ -19,7 +19,7 @@ from doorbuster.adapters.payments import build_gateway
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
-from doorbuster.adapters.postgres.pool import Pool, connect
+from doorbuster.adapters.postgres.pool import Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
 from doorbuster.adapters.system import SystemClock, SystemIds
 from doorbuster.adapters.valkey.store import ValkeyStockStore
@@ -50,6 +50,7 @@ from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
 from doorbuster.engine.rebuilding import Keeper, Rebuilder
 from doorbuster.engine.releasing import OrphanSweep, Releaser
 from doorbuster.engine.selling import Selling
+from doorbuster.engine.settling import Settler
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -63,18 +64,19 @@ _BOARD_AGE_READY_S = 5.0
 class World:
     """The stores, the clock and the use cases of one process."""
 
-    def __init__(self, settings: Settings, pool: Pool, stock: ValkeyStockStore, clock: SystemClock) -> None:
+    def __init__(self, settings: Settings, database: Database, stock: ValkeyStockStore, clock: SystemClock) -> None:
         self.settings = settings
-        self.pool = pool
+        self.database = database
         self.stock = stock
         self.clock = clock
         self.ids = SystemIds()
         self.telemetry = telemetry.Telemetry()
-        self.sales = PostgresSaleStore(pool)
-        self.orders = PostgresOrderStore(pool)
-        self.audits = PostgresAuditStore(pool)
-        self.payments = PostgresPaymentStore(pool)
+        self.sales = PostgresSaleStore(database)
+        self.orders = PostgresOrderStore(database)
+        self.audits = PostgresAuditStore(database)
+        self.payments = PostgresPaymentStore(database)
         self.gateway = build_gateway(settings)
+        self.settler = Settler(self.payments, self.gateway, clock)
         self.board = SaleBoard(self.sales, clock)
         self.distrust = Distrust(self.sales)
         self.committer = Committer(self.orders, stock, clock, self.ids)
@@ -84,19 +86,19 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def _open(settings: Settings) -> AsyncIterator[World]:
+async def _open(settings: Settings) -> AsyncGenerator[World]:
     """Connect to both stores and learn the time, however long they take within reason."""
-    pool = await _patiently("PostgreSQL", lambda: connect(settings.database_url))
+    database = await _patiently("PostgreSQL", lambda: connect(settings.database_url))
     stock = await _patiently("Valkey", lambda: ValkeyStockStore.connect(settings.valkey_url))
     clock = SystemClock()
-    world = World(settings, pool, stock, clock)
+    world = World(settings, database, stock, clock)
     try:
         await _patiently("the database's clock", lambda: clock.sync(world.sales.time_ms))
         yield world
     finally:
         await world.gateway.close()
         await stock.close()
-        await pool.close()
+        await database.close()
 
 
 async def _patiently(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -163,6 +165,8 @@ async def _gate(settings: Settings, fd: int | None) -> None:
             clock=world.clock,
             ids=world.ids,
         )
+        paying = Paying(world.payments, world.settler, world.ids)
+        book = getattr(world.gateway, "book", None)  # only a simulated gateway has a book to show
         services = Services(
             selling=selling,
             board=world.board,
@@ -178,7 +182,8 @@ async def _gate(settings: Settings, fd: int | None) -> None:
                 ids=world.ids,
             ),
             auditing=world.auditing,
-            paying=Paying(orders=world.orders, payments=world.payments, gateway=world.gateway, ids=world.ids),
+            paying=paying,
+            book=book if callable(book) else None,
             ready=lambda: _gate_problems(world),
             metrics=telemetry.exposition,
             counters=world.telemetry,
@@ -191,6 +196,7 @@ async def _gate(settings: Settings, fd: int | None) -> None:
         try:
             await serve(create_app(services, settings, world.clock, world.ids), settings, fd=fd)
         finally:
+            await paying.stop()
             await world.committer.stop()
             await beats.stop()
 
@@ -241,7 +247,7 @@ async def _worker(settings: Settings) -> None:
                 ReleaserAgent(world.releaser),
                 SweeperAgent(world.sales, OrphanSweep(world.orders, world.stock), wake),
                 AuditorAgent(world.sales, world.auditing),
-                Resolver(payments=world.payments, gateway=world.gateway),
+                Resolver(world.payments, world.settler, wake),
             ],
             world.clock,
             world.ids,

@@ -1,0 +1,184 @@
+"""The table of all routes, and the application made of it.
+
+Owns: which route exists, who may call it and how it can answer. Every entry is documented from here and tested from
+here. Read next: `buyers.py`, `operators.py`.
+"""
+
+from doorbuster.api.auth import Buyers
+from doorbuster.api.buyers import BuyerRoutes
+from doorbuster.api.dispatch import Dispatch
+from doorbuster.api.keys import PublishedKeys
+from doorbuster.api.openapi import document
+from doorbuster.api.operators import OperatorRoutes
+from doorbuster.api.routes import Caller, Handler, Route, Table
+from doorbuster.api.services import Services
+from doorbuster.api.shapes import (
+    AdminSaleView,
+    AuditView,
+    BlocklistAnswer,
+    BlocklistBody,
+    BuyerBody,
+    BuyerToken,
+    Health,
+    OrderBody,
+    OrderList,
+    OrderView,
+    PaymentAnswer,
+    PaymentBody,
+    SaleBody,
+    SaleChange,
+    SaleList,
+    SaleView,
+    VerbBody,
+)
+from doorbuster.api.system import SystemRoutes
+from doorbuster.config import Settings
+from doorbuster.domain.outcomes import Code
+from doorbuster.engine.ports import Clock, Ids
+
+_PAGED = {"limit": "1 to 1000 rows on a page; 100 if left out", "cursor": "`next_cursor` of the page before"}
+_TAKING = (
+    Code.PAUSED,
+    Code.NOT_STARTED,
+    Code.ENDED,
+    Code.BLOCKED,
+    Code.NOT_ADMITTED,
+    Code.ALREADY_PURCHASED,
+    Code.LIMIT_EXCEEDED,
+)
+
+
+class Api:
+    """`dispatch` answers requests; `system` is told when the gate stops."""
+
+    def __init__(self, services: Services, settings: Settings, clock: Clock, ids: Ids) -> None:
+        keys = None
+        if settings.buyer_jwks_url:
+            keys = PublishedKeys(settings.buyer_jwks_url, settings.buyer_audience, clock)
+        buyers = Buyers(settings.buyer_secret.get_secret_value(), settings.buyer_audience, clock, keys)
+        self.system = SystemRoutes(services)
+        table = Table(
+            [
+                *_buyer_routes(BuyerRoutes(services, settings, clock, buyers)),
+                *_operator_routes(OperatorRoutes(services, settings, clock, buyers), services, self.system),
+                *_system_routes(self.system),
+            ]
+        )
+        self.system.openapi = document(table)
+        self.dispatch = Dispatch(table, services.counters, ids)
+
+
+def create_app(services: Services, settings: Settings, clock: Clock, ids: Ids) -> Api:
+    """The application of one gate. ValueError if a secret is too short to be one."""
+    return Api(services, settings, clock, ids)
+
+
+def _buyer_routes(on: BuyerRoutes) -> list[Route]:
+    sale, buyer, anyone = "/v1/sales/{sale_id}", Caller.BUYER, Caller.ANYONE
+    return [
+        Route(
+            method="GET", path=sale, name="see-sale", summary="What everybody may see of a sale; cacheable for 1 s",
+            caller=anyone, handler=on.sale, answers={200: SaleView}, codes=(Code.NOT_FOUND,),
+        ),
+        Route(
+            method="POST", path=f"{sale}/orders", name="reserve", caller=buyer, handler=on.reserve,
+            summary="Take units in a race: 201 means they are yours until `expires_at`, durably",
+            body=OrderBody, idempotent_key=True, answers={201: OrderView},
+            codes=(Code.NOT_FOUND, Code.IDEMPOTENCY_MISMATCH, *_TAKING, Code.SOLD_OUT, Code.ALL_HELD),
+        ),
+        *(
+            Route(
+                method=method, path=f"{sale}/{path}", name=name, caller=buyer, handler=on.no_line,
+                summary="The line of a sale; a race has none", answers={}, codes=(Code.NOT_FOUND, Code.CONFLICT, Code.ENDED),
+            )
+            for method, path, name in (
+                ("POST", "queue", "join"), ("GET", "queue/me", "place"), ("DELETE", "queue/me", "leave"),
+            )
+        ),
+        Route(
+            method="GET", path="/v1/orders/{order_id}", name="see-order", summary="One's own order", caller=buyer,
+            handler=on.order, answers={200: OrderView}, codes=(Code.NOT_FOUND,),
+        ),
+        Route(
+            method="DELETE", path="/v1/orders/{order_id}", name="give-back", caller=buyer, handler=on.cancel,
+            summary="Give the units back before they are paid; the next buyer gets them", answers={200: OrderView},
+            codes=(Code.NOT_FOUND, Code.ORDER_CLOSED, Code.CONFLICT),
+        ),
+        Route(
+            method="POST", path="/v1/orders/{order_id}/payment", name="pay", caller=buyer, handler=on.pay,
+            summary="Pay: 200 the order is PAID, 202 the payment is under way", body=PaymentBody, idempotent_key=True,
+            answers={200: PaymentAnswer, 202: PaymentAnswer},
+            codes=(Code.NOT_FOUND, Code.ORDER_CLOSED, Code.PAYMENT_DECLINED, Code.IDEMPOTENCY_MISMATCH, Code.CONFLICT),
+        ),
+        Route(
+            method="POST", path="/v1/dev/buyers", name="dev-buyer", caller=anyone, handler=on.dev_buyer,
+            summary="A buyer token for anybody who asks; only with --dev-identities", body=BuyerBody,
+            answers={201: BuyerToken}, codes=(Code.NOT_FOUND, Code.UNAUTHENTICATED),
+        ),
+    ]  # fmt: skip
+
+
+def _operator_routes(on: OperatorRoutes, services: Services, system: SystemRoutes) -> list[Route]:
+    sale = "/v1/admin/sales/{sale_id}"
+
+    def route(method: str, path: str, name: str, summary: str, handler: Handler, **more: object) -> Route:
+        return Route(
+            method=method, path=path, name=name, summary=summary, handler=on.guarded(handler), caller=Caller.OPERATOR,
+            **more,  # pyright: ignore[reportArgumentType]
+        )  # fmt: skip
+
+    operating = services.operating
+    verbs = (
+        ("warm-up", "See to it that the sale's image is in the stock counter", operating.warm_up),
+        ("open", "Start now, whatever the start time was", operating.open),
+        ("pause", "Reserve nothing until resume; holds and payments go on", operating.pause),
+        ("resume", "Go on after a pause", operating.resume),
+        ("end", "End now; buyers who hold a unit may still pay", operating.end),
+        ("abort", "End now and cancel everything reserved", operating.abort),
+        ("rebuild", "Throw the sale's image away and write it anew", operating.rebuild),
+    )
+    return [
+        route("POST", "/v1/admin/sales", "create-sale", "Create a sale", on.create, body=SaleBody,
+              answers={201: AdminSaleView}),
+        route("GET", "/v1/admin/sales", "list-sales", "All sales, newest first", on.list_sales, query=_PAGED,
+              answers={200: SaleList}),
+        route("GET", sale, "read-sale", "A sale with everything the operator may see", on.read,
+              answers={200: AdminSaleView}, codes=(Code.NOT_FOUND,)),
+        route("PATCH", sale, "change-sale", "Change what may still change; a higher quantity is a top-up", on.change,
+              body=SaleChange, answers={200: AdminSaleView}, codes=(Code.NOT_FOUND, Code.CONFLICT)),
+        *(
+            route("POST", f"{sale}/{verb}", f"{verb}-sale", summary, on.verb(do), body=VerbBody, body_required=False,
+                  answers={200: AdminSaleView}, codes=(Code.NOT_FOUND, Code.CONFLICT))
+            for verb, summary, do in verbs
+        ),
+        route("POST", f"{sale}/audit", "audit-sale", "Compare the sides of the sale now", on.audit, body=VerbBody,
+              body_required=False, answers={200: AuditView}, codes=(Code.NOT_FOUND,)),
+        route("GET", f"{sale}/audit", "latest-audit", "The latest stored audit", on.latest_audit,
+              answers={200: AuditView}, codes=(Code.NOT_FOUND,)),
+        route("GET", f"{sale}/orders", "list-orders", "The sale's orders, oldest first", on.orders,
+              query={**_PAGED, "status": "only orders in this state"}, answers={200: OrderList}, codes=(Code.NOT_FOUND,)),
+        route("PUT", f"{sale}/blocklist", "set-blocklist", "Replace the accounts that may not take part; JSON or CSV",
+              on.blocklist, body=BlocklistBody, answers={200: BlocklistAnswer}, codes=(Code.NOT_FOUND, Code.CONFLICT)),
+        route("POST", "/v1/admin/orders/{order_id}/cancelled", "cancel-order", "Give an order's units back",
+              on.cancelled, body=VerbBody, body_required=False, answers={200: OrderView},
+              codes=(Code.NOT_FOUND, Code.ORDER_CLOSED, Code.CONFLICT)),
+        route("GET", "/v1/admin/gateways/{gateway}/book", "gateway-book", "The simulated gateway's own list of charges",
+              on.book, answers={200: None}, codes=(Code.NOT_FOUND,)),
+        route("GET", "/metrics", "metrics", "Metrics for Prometheus", system.metrics, answers={200: None},
+              media="text/plain"),
+    ]  # fmt: skip
+
+
+def _system_routes(on: SystemRoutes) -> list[Route]:
+    def route(path: str, name: str, summary: str, handler: Handler, **more: object) -> Route:
+        return Route(
+            method="GET", path=path, name=name, summary=summary, handler=handler, caller=Caller.ANYONE,
+            **more,  # pyright: ignore[reportArgumentType]
+        )  # fmt: skip
+
+    return [
+        route("/livez", "live", "The process runs", on.live, answers={200: Health}),
+        route("/readyz", "ready", "Whether to send traffic here", on.ready, answers={200: Health, 503: Health}),
+        route("/openapi.json", "openapi", "This document", on.document, answers={200: None}),
+        route("/docs", "docs", "This document for people", on.docs, answers={200: None}, media="text/html"),
+    ]

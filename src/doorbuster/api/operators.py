@@ -1,0 +1,153 @@
+"""The operator's routes: create a sale, run it, look into it.
+
+Owns: what each answers, in HTTP's words. Every verb is idempotent and recorded with who and why.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from doorbuster.api.auth import Buyers, is_operator
+from doorbuster.api.http import Refused, Reply, Request, json_reply, problem_reply
+from doorbuster.api.reading import body_of, checked_user, id_of, invalid, limit_of, query_of, users_of_csv
+from doorbuster.api.routes import Handler
+from doorbuster.api.services import Services
+from doorbuster.api.shapes import (
+    BlocklistAnswer,
+    BlocklistBody,
+    OrderList,
+    SaleBody,
+    SaleChange,
+    SaleList,
+    VerbBody,
+    admin_sale_view,
+    audit_view,
+    order_view,
+)
+from doorbuster.config import Settings
+from doorbuster.domain.audit import AuditReport
+from doorbuster.domain.outcomes import Code, Refusal
+from doorbuster.domain.sale import Sale
+from doorbuster.domain.transitions import OrderStatus
+from doorbuster.engine.ports import Actor, Clock
+
+_OPERATOR = "operator"
+
+
+class OperatorRoutes:
+    """Handlers; `guarded` puts the check of the operator's token before one."""
+
+    def __init__(self, services: Services, settings: Settings, clock: Clock, buyers: Buyers) -> None:
+        self._services = services
+        self._token = settings.admin_token.get_secret_value()
+        self._clock = clock
+        self._buyers = buyers
+
+    def guarded(self, handler: Handler) -> Handler:
+        """Only for the operator. A buyer with a good token is known, and not allowed: 403, a stranger is 401."""
+
+        async def guard(request: Request) -> Reply:
+            authorization = request.header(b"authorization")
+            if not is_operator(authorization, self._token):
+                await self._buyers.identify(authorization)
+                raise Refused(Refusal(Code.FORBIDDEN, "this route needs the operator's token"))
+            return await handler(request)
+
+        return guard
+
+    async def create(self, request: Request) -> Reply:
+        body = body_of(request, SaleBody)
+        sale = await self._services.operating.create(body.terms(), Actor(name=_OPERATOR, reason="created"))
+        if isinstance(sale, Refusal):
+            return problem_reply(sale)
+        location = (b"location", f"/v1/admin/sales/{sale.sale_id}".encode())
+        return json_reply(201, admin_sale_view(sale, self._clock.now_ms()), (location,))
+
+    async def list_sales(self, request: Request) -> Reply:
+        query = query_of(request, "limit", "cursor")
+        sales, cursor = await self._services.operating.list_sales(cursor=query.get("cursor"), limit=limit_of(query))
+        now = self._clock.now_ms()
+        return json_reply(200, SaleList([admin_sale_view(sale, now) for sale in sales], cursor))
+
+    async def read(self, request: Request) -> Reply:
+        return self._sale(await self._services.operating.read(id_of(request, "sale_id")))
+
+    async def change(self, request: Request) -> Reply:
+        body = body_of(request, SaleChange)
+        actor = Actor(name=_OPERATOR, reason=body.reason)
+        changes = body.changes()
+        return self._sale(await self._services.operating.change(id_of(request, "sale_id"), changes, actor))
+
+    def verb(self, do: Callable[[str, Actor], Awaitable[Sale | Refusal]]) -> Handler:
+        """The handler of one of the operator's verbs."""
+
+        async def handle(request: Request) -> Reply:
+            body = body_of(request, VerbBody, required=False)
+            return self._sale(await do(id_of(request, "sale_id"), Actor(name=_OPERATOR, reason=body.reason)))
+
+        return handle
+
+    async def audit(self, request: Request) -> Reply:
+        body = body_of(request, VerbBody, required=False)
+        actor = Actor(name=_OPERATOR, reason=body.reason)
+        return _audit(await self._services.auditing.audit(id_of(request, "sale_id"), actor))
+
+    async def latest_audit(self, request: Request) -> Reply:
+        sale_id = id_of(request, "sale_id")
+        sale = await self._services.operating.read(sale_id)
+        if isinstance(sale, Refusal):
+            return problem_reply(sale)
+        return _audit(await self._services.auditing.latest(sale_id))
+
+    async def orders(self, request: Request) -> Reply:
+        query = query_of(request, "limit", "cursor", "status")
+        status = query.get("status")
+        if status is not None and status not in {member.value for member in OrderStatus}:
+            raise invalid(f"status has to be one of {', '.join(member.value for member in OrderStatus)}")
+        sale = await self._services.operating.read(id_of(request, "sale_id"))
+        if isinstance(sale, Refusal):
+            return problem_reply(sale)
+        page = await self._services.ordering.page(
+            sale.sale_id,
+            status=OrderStatus(status) if status else None,
+            cursor=query.get("cursor"),
+            limit=limit_of(query),
+        )
+        if isinstance(page, Refusal):
+            return problem_reply(page)
+        return json_reply(200, OrderList([order_view(order) for order in page.orders], page.next_cursor))
+
+    async def blocklist(self, request: Request) -> Reply:
+        sale_id = id_of(request, "sale_id")
+        if (request.header(b"content-type") or b"").lower().startswith(b"text/csv"):
+            if request.body_too_large:
+                raise invalid("the list is larger than this route takes")
+            users, reason = users_of_csv(request.body), ""
+        else:
+            body = body_of(request, BlocklistBody)
+            users = [checked_user(user, f"user_ids[{number}]") for number, user in enumerate(body.user_ids)]
+            reason = body.reason
+        result = await self._services.operating.set_blocklist(sale_id, users, Actor(name=_OPERATOR, reason=reason))
+        if isinstance(result, Refusal):
+            return problem_reply(result)
+        return json_reply(200, BlocklistAnswer(result.added, result.removed, result.total))
+
+    async def cancelled(self, request: Request) -> Reply:
+        """An order's units given back on somebody's behalf."""
+        body = body_of(request, VerbBody, required=False)
+        actor = Actor(name=_OPERATOR, reason=body.reason)
+        order = await self._services.ordering.cancel(id_of(request, "order_id"), None, actor)
+        return problem_reply(order) if isinstance(order, Refusal) else json_reply(200, order_view(order))
+
+    async def book(self, request: Request) -> Reply:
+        """The simulated gateway's own book: the witness that knows nothing of us."""
+        if request.parameters["gateway"] != "simulated" or self._services.book is None:
+            raise Refused(Refusal(Code.NOT_FOUND, "there is no such gateway whose book could be shown"))
+        return json_reply(200, {"charges": await self._services.book()})
+
+    def _sale(self, sale: Sale | Refusal) -> Reply:
+        if isinstance(sale, Refusal):
+            return problem_reply(sale)
+        return json_reply(200, admin_sale_view(sale, self._clock.now_ms()))
+
+
+def _audit(report: AuditReport | Refusal) -> Reply:
+    return problem_reply(report) if isinstance(report, Refusal) else json_reply(200, audit_view(report))

@@ -1,0 +1,123 @@
+"""Reads what callers send, and says exactly what is wrong with it.
+
+Owns: bodies, idempotency keys, ids in paths, cursors. Every refusal leaves the state as it was, because nothing is
+called before everything was read.
+"""
+
+import hashlib
+import uuid
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from doorbuster.api.http import Refused, Request
+from doorbuster.domain import limits
+from doorbuster.domain.outcomes import Code, Refusal
+
+T = TypeVar("T")
+_encoder: Final = msgspec.json.Encoder(order="sorted")
+_decoders: dict[Any, "msgspec.json.Decoder[Any]"] = {}
+
+
+def invalid(detail: str) -> Refused:
+    return Refused(Refusal(Code.INVALID_REQUEST, detail))
+
+
+def body_of(request: Request, shape: type[T], *, required: bool = True) -> T:
+    """The body as this struct. An empty body is the struct's defaults where it is not required."""
+    if request.body_too_large:
+        raise invalid("the body is larger than this route takes")
+    if not request.body and not required:
+        return shape()
+    content_type = request.header(b"content-type")
+    if content_type is not None and b"json" not in content_type.lower():
+        raise invalid("the body has to be JSON (content-type: application/json)")
+    decoder = _decoders.get(shape)
+    if decoder is None:
+        decoder = _decoders[shape] = msgspec.json.Decoder(shape)
+    try:
+        value: T = decoder.decode(request.body)
+    except RecursionError as problem:
+        raise invalid("the body is nested too deeply") from problem
+    except msgspec.ValidationError as problem:
+        raise invalid(f"the body does not fit: {problem}") from problem
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise invalid(f"the body is not JSON: {problem}") from problem
+    return value
+
+
+def digest_of(value: Any) -> str:
+    """Stands for a body: two bodies that mean the same have the same digest, however they were written."""
+    return hashlib.blake2b(_encoder.encode(value), digest_size=8).hexdigest()
+
+
+def key_of(request: Request) -> str:
+    """The Idempotency-Key header."""
+    raw = request.header(b"idempotency-key")
+    if raw is None or not raw.strip():
+        raise Refused(Refusal(Code.IDEMPOTENCY_KEY_MISSING, "the Idempotency-Key header is missing"))
+    key = raw.strip()
+    if len(key) > limits.IDEMPOTENCY_KEY_LENGTH_MAX:
+        raise invalid(f"the Idempotency-Key has {len(key)} characters; at most {limits.IDEMPOTENCY_KEY_LENGTH_MAX}")
+    if not key.isascii() or any(byte < 0x20 or byte == 0x7F for byte in key):
+        raise invalid("the Idempotency-Key has characters that are not printable ASCII")
+    return key.decode("ascii")
+
+
+def id_of(request: Request, name: str) -> str:
+    """An id from the path in its one form. What is no id is the id of nothing: not found."""
+    text = request.parameters[name]
+    if len(text) == 36:
+        try:
+            value = str(uuid.UUID(text))
+        except ValueError:
+            pass
+        else:
+            if value == text.lower():
+                return value
+    raise Refused(Refusal(Code.NOT_FOUND, "there is no such thing"))
+
+
+def query_of(request: Request, *known: str) -> dict[str, str]:
+    """The query's parameters; unknown and repeated ones are refused."""
+    try:
+        pairs = parse_qsl(request.query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(request.query))
+    except ValueError as problem:
+        raise invalid("the query cannot be read") from problem
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known or name in found:
+            raise invalid(f"the query parameter {name[:50]!r} is unknown or repeated; known: {', '.join(known)}")
+        found[name] = value
+    return found
+
+
+def limit_of(query: dict[str, str]) -> int:
+    text = query.get("limit")
+    if text is None:
+        return limits.PAGE_SIZE_DEFAULT
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= limits.PAGE_SIZE_MAX:
+        raise invalid(f"limit has to be from 1 to {limits.PAGE_SIZE_MAX}")
+    return int(text)
+
+
+def users_of_csv(body: bytes) -> list[str]:
+    """Accounts from CSV: the first column of each line; a first line `user_id` is a heading."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise invalid("the list is not UTF-8") from problem
+    users: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        user = line.split(",", 1)[0].strip().strip('"')
+        if not user or (number == 1 and user == "user_id"):
+            continue
+        users.append(checked_user(user, f"line {number}"))
+    return users
+
+
+def checked_user(user: str, where: str) -> str:
+    if len(user) > limits.USER_ID_LENGTH_MAX or not user.isprintable():
+        raise invalid(f"{where}: a user id has at most {limits.USER_ID_LENGTH_MAX} printable characters")
+    return user

@@ -1,0 +1,35 @@
+"""What the HTTP layer needs from the engine: the use cases, and a few words about the process itself."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from doorbuster.engine.auditing import Auditing
+from doorbuster.engine.board import SaleBoard
+from doorbuster.engine.operating import Operating
+from doorbuster.engine.ordering import Ordering
+from doorbuster.engine.paying import Paying
+from doorbuster.engine.selling import Selling
+
+
+class Counts(Protocol):
+    """Counts answers by code; called once per request, so it has to be cheap."""
+
+    def count(self, code: str) -> None: ...
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a gate answers with. `ready` names what is not: an empty list means ready."""
+
+    selling: Selling
+    board: SaleBoard
+    ordering: Ordering
+    operating: Operating
+    auditing: Auditing
+    paying: Paying
+    ready: Callable[[], Awaitable[list[str]]]
+    metrics: Callable[[], bytes]
+    counters: Counts
+    book: Callable[[], Awaitable[Sequence[object]]] | None = None
+    """The simulated gateway's own list of charges; None with a real gateway, whose book is not ours to show."""

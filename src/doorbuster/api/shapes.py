@@ -1,0 +1,334 @@
+"""The JSON of the contract: what comes in, what goes out, and how times are written.
+
+Owns: the shapes and their conversion from and to the domain. Unknown fields are refused, wrong types are refused,
+times need an offset. Values out of bounds are the domain's business (`problems_of`).
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from doorbuster.domain import limits
+from doorbuster.domain.audit import AuditReport
+from doorbuster.domain.order import Order
+from doorbuster.domain.sale import PaymentMode, Sale, SaleMode, SaleTerms, availability, status_at, terms_of
+from doorbuster.domain.transitions import SaleStatus
+
+Time = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339, with an offset")]
+
+
+def stamp(ms: int) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _ms(time: datetime) -> int:
+    delta = time.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+
+
+class OrderBody(msgspec.Struct, forbid_unknown_fields=True):
+    """How many units; one buyer may have 1 to the sale's limit."""
+
+    quantity: int = 1
+
+
+class PaymentBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The method's token, as the gateway's own page gave it. Never a card number."""
+
+    payment_method: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class VerbBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Why; kept with the sale."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=limits.REASON_LENGTH_MAX)] = ""
+
+
+class BuyerBody(msgspec.Struct, forbid_unknown_fields=True):
+    user_id: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.USER_ID_LENGTH_MAX)]
+
+
+class BlocklistBody(msgspec.Struct, forbid_unknown_fields=True):
+    user_ids: list[Annotated[str, msgspec.Meta(min_length=1, max_length=limits.USER_ID_LENGTH_MAX)]]
+    reason: Annotated[str, msgspec.Meta(max_length=limits.REASON_LENGTH_MAX)] = ""
+
+
+class SaleBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A sale to create."""
+
+    product_id: str
+    title: str
+    quantity_available: int
+    price_cents: int
+    currency: str
+    start_time: Time
+    end_time: Time
+    mode: SaleMode = SaleMode.RACE
+    payment_mode: PaymentMode = PaymentMode.CHECKOUT
+    per_user_limit: int = 1
+    checkout_ttl_seconds: int = limits.CHECKOUT_TTL_SECONDS_DEFAULT
+    payment_attempts: int = limits.PAYMENT_ATTEMPTS_DEFAULT
+
+    def terms(self) -> SaleTerms:
+        fields = msgspec.structs.asdict(self)
+        return SaleTerms(start_ms=_ms(fields.pop("start_time")), end_ms=_ms(fields.pop("end_time")), **fields)
+
+
+class SaleChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Fields to change; what is left out stays. A higher `quantity_available` is a top-up."""
+
+    product_id: str | msgspec.UnsetType = msgspec.UNSET
+    title: str | msgspec.UnsetType = msgspec.UNSET
+    quantity_available: int | msgspec.UnsetType = msgspec.UNSET
+    price_cents: int | msgspec.UnsetType = msgspec.UNSET
+    currency: str | msgspec.UnsetType = msgspec.UNSET
+    start_time: Time | msgspec.UnsetType = msgspec.UNSET
+    end_time: Time | msgspec.UnsetType = msgspec.UNSET
+    mode: SaleMode | msgspec.UnsetType = msgspec.UNSET
+    payment_mode: PaymentMode | msgspec.UnsetType = msgspec.UNSET
+    per_user_limit: int | msgspec.UnsetType = msgspec.UNSET
+    checkout_ttl_seconds: int | msgspec.UnsetType = msgspec.UNSET
+    payment_attempts: int | msgspec.UnsetType = msgspec.UNSET
+    reason: Annotated[str, msgspec.Meta(max_length=limits.REASON_LENGTH_MAX)] = ""
+
+    def changes(self) -> dict[str, object]:
+        """By the names of SaleTerms."""
+        found = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not msgspec.UNSET}
+        found.pop("reason")
+        for outside, inside in (("start_time", "start_ms"), ("end_time", "end_ms")):
+            if outside in found:
+                found[inside] = _ms(found.pop(outside))
+        return found
+
+
+class AvailabilityView(msgspec.Struct):
+    state: str
+    free: int
+    held: int
+    sold: int
+
+
+class SaleView(msgspec.Struct, kw_only=True):
+    """What everybody may see of a sale."""
+
+    sale_id: str
+    product_id: str
+    title: str
+    status: str
+    mode: str
+    price_cents: int
+    currency: str
+    start_time: str
+    end_time: str
+    per_user_limit: int
+    checkout_ttl_seconds: int
+    availability: AvailabilityView
+    line_length: int
+    server_time: str
+
+
+class AdminSaleView(msgspec.Struct, kw_only=True):
+    """What the operator sees of a sale: its terms as they were given, and its state."""
+
+    sale_id: str
+    product_id: str
+    title: str
+    quantity_available: int
+    price_cents: int
+    currency: str
+    start_time: str
+    end_time: str
+    mode: str
+    payment_mode: str
+    per_user_limit: int
+    checkout_ttl_seconds: int
+    payment_attempts: int
+    status: str
+    quantity_sold: int
+    quantity_paid: int
+    availability: AvailabilityView
+    epoch: int
+    log_size: int
+    log_head: str
+    created_at: str
+    updated_at: str
+    server_time: str
+
+
+class SaleList(msgspec.Struct):
+    sales: list[AdminSaleView]
+    next_cursor: str | None
+
+
+class OrderPayment(msgspec.Struct, kw_only=True):
+    """The order's latest payment."""
+
+    state: str
+    gateway: str
+    attempt: int
+    amount_cents: int
+    currency: str
+    decline_reason: str | None
+
+
+class OrderView(msgspec.Struct, kw_only=True):
+    """An order. Until `expires_at` its units are nobody else's."""
+
+    order_id: str
+    sale_id: str
+    user_id: str
+    quantity: int
+    amount_cents: int
+    currency: str
+    status: str
+    reserved_at: str
+    expires_at: str
+    payment: OrderPayment | None
+
+
+class OrderList(msgspec.Struct):
+    orders: list[OrderView]
+    next_cursor: str | None
+
+
+class PaymentAnswer(OrderView, kw_only=True):
+    """The order after paying. `action` is what the buyer has to do at the gateway, if anything."""
+
+    action: dict[str, str] | None = None
+
+
+class BlocklistAnswer(msgspec.Struct):
+    added: int
+    removed: int
+    total: int
+
+
+class BuyerToken(msgspec.Struct):
+    user_id: str
+    token: str
+    expires_at: str
+
+
+class DriftView(msgspec.Struct, kw_only=True):
+    law: str
+    expected: str
+    found: str
+    rows: list[str]
+    repair: str
+
+
+class AuditView(msgspec.Struct, kw_only=True):
+    """What an audit found. `drifts` is empty exactly when the verdict is `in_step`."""
+
+    verdict: str
+    sale_id: str
+    epoch: int
+    at: str
+    available: int
+    free: int
+    held: int
+    sold: int
+    orders: dict[str, int]
+    log_size: int
+    log_head: str
+    drifts: list[DriftView]
+    note: str
+
+
+class Health(msgspec.Struct):
+    status: str
+    problems: list[str]
+
+
+def availability_view(sale: Sale) -> AvailabilityView:
+    found = availability(sale)
+    return AvailabilityView(found.state.value, found.free, found.held, found.sold)
+
+
+def shown_status(sale: Sale, now_ms: int) -> SaleStatus:
+    """The clock's status; a sale that just began with nothing free is sold out, not active."""
+    status = status_at(sale, now_ms)
+    if status is SaleStatus.ACTIVE and sale.quantity_sold == sale.quantity_available:
+        return SaleStatus.SOLD_OUT
+    return status
+
+
+def sale_view(sale: Sale, now_ms: int) -> SaleView:
+    status = shown_status(sale, now_ms)
+    return SaleView(
+        sale_id=sale.sale_id,
+        product_id=sale.product_id,
+        title=sale.title,
+        status=status.value,
+        mode=sale.mode.value,
+        price_cents=sale.price_cents,
+        currency=sale.currency,
+        start_time=stamp(sale.start_ms),
+        end_time=stamp(sale.end_ms),
+        per_user_limit=sale.per_user_limit,
+        checkout_ttl_seconds=sale.checkout_ttl_seconds,
+        availability=availability_view(sale),
+        line_length=0,
+        server_time=stamp(now_ms),
+    )
+
+
+def admin_sale_view(sale: Sale, now_ms: int) -> AdminSaleView:
+    fields: dict[str, Any] = msgspec.structs.asdict(terms_of(sale))
+    fields["start_time"], fields["end_time"] = stamp(fields.pop("start_ms")), stamp(fields.pop("end_ms"))
+    fields["mode"], fields["payment_mode"] = sale.mode.value, sale.payment_mode.value
+    return AdminSaleView(
+        sale_id=sale.sale_id,
+        status=shown_status(sale, now_ms).value,
+        quantity_sold=sale.quantity_sold,
+        quantity_paid=sale.quantity_paid,
+        availability=availability_view(sale),
+        epoch=sale.epoch,
+        log_size=sale.log_size,
+        log_head=sale.log_head.hex(),
+        created_at=stamp(sale.created_ms),
+        updated_at=stamp(sale.updated_ms),
+        server_time=stamp(now_ms),
+        **fields,
+    )
+
+
+def order_fields(order: Order) -> dict[str, Any]:
+    payment = order.payment
+    return {
+        "order_id": order.order_id,
+        "sale_id": order.sale_id,
+        "user_id": order.user_id,
+        "quantity": order.quantity,
+        "amount_cents": order.amount_cents,
+        "currency": order.currency,
+        "status": order.status.value,
+        "reserved_at": stamp(order.reserved_ms),
+        "expires_at": stamp(order.expires_ms),
+        "payment": None
+        if payment is None
+        else OrderPayment(
+            state=payment.state.value,
+            gateway=payment.gateway,
+            attempt=payment.attempt,
+            amount_cents=payment.amount_cents,
+            currency=payment.currency,
+            decline_reason=payment.decline_reason,
+        ),
+    }
+
+
+def order_view(order: Order) -> OrderView:
+    return OrderView(**order_fields(order))
+
+
+def audit_view(report: AuditReport) -> AuditView:
+    fields = {name: getattr(report, name) for name in AuditView.__struct_fields__ if name not in {"at", "drifts"}}
+    fields["verdict"] = report.verdict.value
+    drifts = [
+        DriftView(law=d.law, expected=d.expected, found=d.found, rows=list(d.rows), repair=d.repair.value)
+        for d in report.drifts
+    ]
+    return AuditView(at=stamp(report.at_ms), drifts=drifts, **fields)
