@@ -1,4 +1,4 @@
-"""Writes the parts of the documentation that are made from the code: state diagrams and the list of refusals.
+"""Writes the parts of the documentation that are made from the code: state diagrams, refusals, commands.
 
 Owns: the text between `<!-- made from the code: NAME -->` and `<!-- end -->`. `make pages` writes it, a test fails when
 it is stale.
@@ -6,11 +6,14 @@ it is stale.
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
+from typer.main import get_command
+
+from doorbuster.cli.main import app
 from doorbuster.domain.outcomes import RULES
 from doorbuster.domain.transitions import ORDER_ARROWS, PAYMENT_ARROWS, SALE_ARROWS
 
@@ -39,11 +42,42 @@ def outcomes() -> str:
     return "\n".join(rows) + "\n"
 
 
+def commands() -> str:
+    """Every command with its options, as `--help` knows them."""
+    lines: list[str] = []
+    for path, command in _commands("doorbuster", get_command(app)):
+        arguments = "".join(f" {parameter.name.upper()}" for parameter in _parameters(command, "argument"))
+        lines += [f"### `{path}{arguments}`", "", command.help or "", ""]
+        options = _parameters(command, "option")
+        if options:
+            lines += ["| option | means |", "|---|---|"]
+            lines += [f"| `{' '.join(option.opts)}` | {option.help}{_default(option)} |" for option in options]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for name, inner in command.commands.items():
+        yield from _commands(f"{path} {name}", inner)
+
+
+def _parameters(command: Any, kind: str) -> list[Any]:
+    return [found for found in command.params if found.param_type_name == kind and found.name != "help"]
+
+
+def _default(option: Any) -> str:
+    return "" if option.required or option.default in (None, False, "") else f" [{option.default}]"
+
+
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "sale": lambda: diagram(SALE_ARROWS),
     "order": lambda: diagram(ORDER_ARROWS),
     "payment": lambda: diagram(PAYMENT_ARROWS),
     "outcomes": outcomes,
+    "commands": commands,
 }
 
 
