@@ -67,7 +67,7 @@ class Kept:
                 try:
                     await self._start()
                 except EmbeddedError as problem:
-                    log.error("it does not start", name=self.name, problem=str(problem), again_in_s=backoff)
+                    log.warning("it does not start", name=self.name, problem=str(problem), again_in_s=backoff)
                 else:
                     break
 

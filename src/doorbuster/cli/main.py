@@ -34,6 +34,7 @@ def _title(title: str) -> None:
 
 @app.command()
 def up(
+    *,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one. [8000]")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
     gates: Annotated[int | None, typer.Option(help="Gate processes. [half the cores]")] = None,
@@ -123,6 +124,7 @@ def doctor(
 
 @app.command()
 def demo(
+    *,
     units: Annotated[int, typer.Option(help="Units on sale.")] = 1000,
     buyers: Annotated[int, typer.Option(help="Buyers in the crowd.")] = 20_000,
     mode: Annotated[str, typer.Option(help="How units are given out; race.")] = "race",

@@ -140,9 +140,7 @@ class Stack:
             paths += [] if self.valkey_url else [valkey.binary()]
             identity = choose([*paths, self.data.postgres, self.data.sockets])
         if not self.database_url and identity is not None:
-            self.postgres = postgres.EmbeddedPostgres(
-                self.data.postgres, self.data.sockets, self.data.logs, identity
-            )
+            self.postgres = postgres.EmbeddedPostgres(self.data.postgres, self.data.sockets, self.data.logs, identity)
             self.database_url = self.postgres.url
             starts.append(Kept("postgres", self.postgres.start, self.postgres.process.wait))
         if not self.valkey_url and identity is not None:
@@ -227,9 +225,7 @@ class Stack:
         self.gateway = first
 
     async def _ready(self) -> None:
-        host = self.settings.host
-        shown = "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host  # noqa: S104
-        self.url = f"http://{shown}:{self._port()}"
+        self.url = f"http://{_reachable(self.settings.host)}:{self._port()}"
         end = asyncio.get_running_loop().time() + _READY_WITHIN_S
         timeout = aiohttp.ClientTimeout(total=5)
         async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -242,3 +238,12 @@ class Stack:
                     raise EmbeddedError(f"the gate is not ready within {_READY_WITHIN_S:.0f} s; its log says why")
                 await asyncio.sleep(0.03)
         (self.data.root / "address").write_text(self.url + "\n")
+
+
+def _reachable(host: str) -> str:
+    """A host name for a URL: listening everywhere is no address to call."""
+    if host in {"", "0.0.0.0"}:  # noqa: S104 - compared, not bound
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host

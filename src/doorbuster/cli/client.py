@@ -1,0 +1,97 @@
+"""Talks to a running Doorbuster as its operator.
+
+Owns: where it is and who we are (environment, else the data directory of `up`), and what an exit code means:
+0 done, 1 refused, 2 could not be asked.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+_PATIENCE_S: Final = 60.0
+"""Rebuilding the image of a sale with a million orders takes a quarter of this."""
+_DATA_DIR: Final = ".doorbuster"
+REFUSED: Final = 1
+NOT_ASKED: Final = 2
+Body = dict[str, Any]
+
+
+def fail(message: str, code: int = NOT_ASKED) -> NoReturn:
+    """One line for a person, and the exit code."""
+    print(f"doorbuster: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def data_dir(given: Path | None) -> Path:
+    return given or Path(os.environ.get("DOORBUSTER_DATA_DIR") or _DATA_DIR)
+
+
+def secret_from(name: str, file: Path) -> str:
+    """The secret in this variable, else in this file; ends the command if there is none."""
+    found = os.environ.get(name, "")
+    if found:
+        return found
+    try:
+        return file.read_text().strip()
+    except OSError as problem:
+        fail(f"no secret in {name}, and {file} cannot be read ({problem.strerror}); set one, or give --data-dir")
+
+
+def address(given: str | None, folder: Path) -> str:
+    """Where a gate answers; ends the command if nobody told us."""
+    found = given or os.environ.get("DOORBUSTER_URL", "")
+    if not found:
+        try:
+            found = (folder / "address").read_text().strip()
+        except OSError:
+            fail(f"no doorbuster is running on {folder.absolute()}; start one, or give --url or DOORBUSTER_URL")
+    if not found.startswith(("http://", "https://")):
+        fail(f"{found!r} is not an address; write it as http://127.0.0.1:8000")
+    return found.rstrip("/")
+
+
+class Operator:
+    """The operator's calls. A refusal is said and ends the command with 1, silence with 2."""
+
+    def __init__(self, url: str | None, folder: Path | None, *, as_json: bool) -> None:
+        place = data_dir(folder)
+        self._url = address(url, place)
+        self._token = secret_from("DOORBUSTER_ADMIN_TOKEN", place / "admin-token")
+        self._as_json = as_json
+
+    def ask(self, method: str, path: str, body: Body | None = None) -> Body:
+        """The answer's JSON."""
+        import aiohttp  # noqa: PLC0415
+
+        try:
+            status, text = asyncio.run(self._call(method, path, body))
+        except (aiohttp.ClientError, OSError, TimeoutError) as problem:
+            fail(f"{self._url} does not answer: {problem or type(problem).__name__}")
+        try:
+            answer: Body = json.loads(text or "{}")
+        except ValueError:
+            fail(f"{self._url} answered {status} and no JSON; is this a doorbuster?")
+        if status >= 400:
+            self._refused(status, answer)
+        return answer
+
+    async def _call(self, method: str, path: str, body: Body | None) -> tuple[int, str]:
+        import aiohttp  # noqa: PLC0415
+
+        headers = {"Authorization": f"Bearer {self._token}"}
+        timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
+        async with (
+            aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
+            session.request(method, f"{self._url}/v1/admin{path}", json=body) as response,
+        ):
+            return response.status, await response.text()
+
+    def _refused(self, status: int, problem: Body) -> NoReturn:
+        if self._as_json:
+            print(json.dumps(problem, indent=2))
+            sys.exit(REFUSED)
+        said = [str(problem.get(part)) for part in ("title", "detail", "advice") if problem.get(part)]
+        fail(f"refused ({problem.get('code', status)}): {'; '.join(said)}", REFUSED)
