@@ -16,6 +16,7 @@ import uvloop
 
 from doorbuster import telemetry
 from doorbuster.adapters.payments import build_gateway
+from doorbuster.adapters.payments.simulated import SimulatedGateway
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
@@ -50,7 +51,6 @@ from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
 from doorbuster.engine.rebuilding import Keeper, Rebuilder
 from doorbuster.engine.releasing import OrphanSweep, Releaser
 from doorbuster.engine.selling import Selling
-from doorbuster.engine.settling import Settler
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -76,7 +76,6 @@ class World:
         self.audits = PostgresAuditStore(database)
         self.payments = PostgresPaymentStore(database)
         self.gateway = build_gateway(settings)
-        self.settler = Settler(self.payments, self.gateway, clock)
         self.board = SaleBoard(self.sales, clock)
         self.distrust = Distrust(self.sales)
         self.committer = Committer(self.orders, stock, clock, self.ids)
@@ -165,8 +164,8 @@ async def _gate(settings: Settings, fd: int | None) -> None:
             clock=world.clock,
             ids=world.ids,
         )
-        paying = Paying(world.payments, world.settler, world.ids)
-        book = getattr(world.gateway, "book", None)  # only a simulated gateway has a book to show
+        paying = Paying(payments=world.payments, gateway=world.gateway, clock=world.clock, ids=world.ids)
+        book = world.gateway.book if isinstance(world.gateway, SimulatedGateway) else None
         services = Services(
             selling=selling,
             board=world.board,
@@ -183,7 +182,7 @@ async def _gate(settings: Settings, fd: int | None) -> None:
             ),
             auditing=world.auditing,
             paying=paying,
-            book=book if callable(book) else None,
+            book=book,
             ready=lambda: _gate_problems(world),
             metrics=telemetry.exposition,
             counters=world.telemetry,
@@ -247,7 +246,7 @@ async def _worker(settings: Settings) -> None:
                 ReleaserAgent(world.releaser),
                 SweeperAgent(world.sales, OrphanSweep(world.orders, world.stock), wake),
                 AuditorAgent(world.sales, world.auditing),
-                Resolver(world.payments, world.settler, wake),
+                Resolver(payments=world.payments, gateway=world.gateway, clock=world.clock, wake=wake),
             ],
             world.clock,
             world.ids,

@@ -89,7 +89,8 @@ def _buyer_routes(on: BuyerRoutes) -> list[Route]:
         *(
             Route(
                 method=method, path=f"{sale}/{path}", name=name, caller=buyer, handler=on.no_line,
-                summary="The line of a sale; a race has none", answers={}, codes=(Code.NOT_FOUND, Code.CONFLICT, Code.ENDED),
+                summary="The line of a sale; a race has none", answers={},
+                codes=(Code.NOT_FOUND, Code.CONFLICT, Code.ENDED),
             )
             for method, path, name in (
                 ("POST", "queue", "join"), ("GET", "queue/me", "place"), ("DELETE", "queue/me", "leave"),
@@ -156,7 +157,8 @@ def _operator_routes(on: OperatorRoutes, services: Services, system: SystemRoute
         route("GET", f"{sale}/audit", "latest-audit", "The latest stored audit", on.latest_audit,
               answers={200: AuditView}, codes=(Code.NOT_FOUND,)),
         route("GET", f"{sale}/orders", "list-orders", "The sale's orders, oldest first", on.orders,
-              query={**_PAGED, "status": "only orders in this state"}, answers={200: OrderList}, codes=(Code.NOT_FOUND,)),
+              query={**_PAGED, "status": "only orders in this state"}, answers={200: OrderList},
+              codes=(Code.NOT_FOUND,)),
         route("PUT", f"{sale}/blocklist", "set-blocklist", "Replace the accounts that may not take part; JSON or CSV",
               on.blocklist, body=BlocklistBody, answers={200: BlocklistAnswer}, codes=(Code.NOT_FOUND, Code.CONFLICT)),
         route("POST", "/v1/admin/orders/{order_id}/cancelled", "cancel-order", "Give an order's units back",
