@@ -1,0 +1,38 @@
+"""All reference stores over one ledger, one server and one clock.
+
+Owns: nothing but the wiring, and the few things a test does to stores that no port offers.
+"""
+
+from doorbuster.domain.order import Order
+from doorbuster.engine.ports import Clock, Ids
+from doorbuster.reference.audits import ReferenceAuditStore
+from doorbuster.reference.ledger import ReferenceLedger
+from doorbuster.reference.orders import ReferenceOrderStore
+from doorbuster.reference.sales import ReferenceSaleStore
+from doorbuster.reference.stock import ReferenceStockStore
+
+
+class ReferenceShop:
+    """A ledger with its stores, and a stock counter."""
+
+    def __init__(self, clock: Clock, ids: Ids) -> None:
+        self.clock = clock
+        self.ids = ids
+        self.ledger = ReferenceLedger(clock)
+        self.sales = ReferenceSaleStore(self.ledger)
+        self.orders = ReferenceOrderStore(self.ledger)
+        self.audits = ReferenceAuditStore(self.ledger)
+        self.stock = ReferenceStockStore()
+
+    async def all_orders(self, sale_id: str) -> list[Order]:
+        return self.ledger.orders_of(sale_id)
+
+    async def mark_paid(self, order_id: str) -> Order | None:
+        """The order becomes PAID if it is RESERVED, as a capture would have it; returned as it is then."""
+        return self.ledger.mark_paid(order_id)
+
+    def restart_stock(self) -> None:
+        self.stock.restart()
+
+    def lose_stock_key(self, sale_id: str) -> None:
+        self.stock.lose_stock_key(sale_id)
