@@ -1,8 +1,7 @@
 """A ledger under test: the three stores on one database, and short ways to set a scene."""
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +14,7 @@ from doorbuster.domain.audit import AuditReport, compare
 from doorbuster.domain.order import Hold, Order
 from doorbuster.domain.sale import Sale, SaleTerms
 from doorbuster.engine.ports import Actor, CommitBatch, CommitWord
+from helpers.waiting import until
 
 ACTOR = Actor(name="tester", reason="a test")
 COMMIT = "select word, (shown).order_id from commit_holds($1, $2, $3, $4, $5, $6, $7, $8)"
@@ -89,17 +89,31 @@ class Ledger:
             [order.order_id for order in orders],
         )
 
-    async def open_payment(self, order: Order, state: str = "SENT") -> None:
-        await self.sql.execute(
+    async def open_payment(self, order: Order, state: str = "SENT", *, on: Connection | None = None) -> None:
+        await (on or self.sql).execute(
             """
             insert into payments (payment_id, order_id, sale_id, attempt, gateway, payment_method, state, amount_cents,
                 currency, idempotency_key, gateway_key, created_at, updated_at)
-            values ($1, $2, $3, 1, 'simulated', 'pm_ok', $4, 1500, 'USD', 'pay', $1::text, now(), now())
+            values ($1::uuid, $2, $3, 1, 'simulated', 'pm_ok', $4, 1500, 'USD', 'pay', $1::uuid::text, now(), now())
             """,
             uuid.uuid4(),
             order.order_id,
             order.sale_id,
             state,
+        )
+
+    async def pay(self, order_id: str) -> bool:
+        """RESERVED to PAID as the end of a payment does it; whether it was RESERVED."""
+        return await self.sql.fetchval(
+            """
+            with sale as materialized (
+                select sale_id from flash_sales
+                where sale_id = (select sale_id from sale_orders where order_id = $1)
+                for no key update
+            )
+            select count(*) = 1 from sale, pay_orders(sale.sale_id, array[$1::uuid])
+            """,
+            order_id,
         )
 
     async def audit(self, sale: Sale) -> AuditReport:
@@ -117,7 +131,7 @@ class Ledger:
         }
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncGenerator[Connection]:
         """One more connection, as another process would have it."""
         connection: Connection = await asyncpg.connect(self.url)
         try:
@@ -125,12 +139,14 @@ class Ledger:
         finally:
             connection.terminate()
 
-    async def waits(self, connection: Connection) -> None:
-        """Return when this connection's statement waits for a lock."""
-        pid = connection.get_server_pid()
-        async with asyncio.timeout(10):
-            while not await self.sql.fetchval("select cardinality(pg_blocking_pids($1)) > 0", pid):
-                await asyncio.sleep(0)
+    async def somebody_waits(self) -> None:
+        """Return when a statement of another connection waits for a lock."""
+        await until(
+            lambda: self.sql.fetchval(
+                "select exists (select from pg_stat_activity"
+                " where datname = current_database() and wait_event_type = 'Lock')"
+            )
+        )
 
     async def without(self, function: str, *safeguards: tuple[str, str]) -> None:
         """Replace parts of a function of this test's own database: the twin that shows what the safeguard is for."""
@@ -156,7 +172,7 @@ def arguments(sale: Sale, holds: Sequence[Hold], *, epoch: int = 1) -> list[obje
 
 
 @asynccontextmanager
-async def ledger_at(url: str) -> AsyncIterator[Ledger]:
+async def ledger_at(url: str) -> AsyncGenerator[Ledger]:
     """The stores on a migrated database."""
     database = await connect(url)
     sql: Connection = await asyncpg.connect(url)

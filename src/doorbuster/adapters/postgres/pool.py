@@ -10,16 +10,21 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 
 from doorbuster.adapters.postgres import failures
 from doorbuster.engine.ports import OutcomeUnknown
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-Reader: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
-Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+if TYPE_CHECKING:  # asyncpg's classes take no parameters at run time
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+    Reader: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+    Reader = asyncpg.pool.PoolConnectionProxy
+    Pool = asyncpg.Pool
 
 CONNECT_TIMEOUT_S: Final = 5.0
 READ_TIMEOUT_S: Final = 10.0

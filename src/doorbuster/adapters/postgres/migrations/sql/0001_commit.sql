@@ -59,7 +59,7 @@ begin
         perform set_config('synchronous_commit', 'on', true);  -- I4
     end if;
 
-    select * into v_sale from flash_sales where sale_id = p_sale_id for update;
+    select * into v_sale from flash_sales where sale_id = p_sale_id for no key update;
     if not found then
         return query select 'over'::text, null::bigint, null::bigint, null::bigint, null::text, null::order_view from unnest(p_ids);
         return;

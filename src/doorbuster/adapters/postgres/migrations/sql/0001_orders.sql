@@ -44,7 +44,7 @@ declare
     v_units integer := (select sum(q) from unnest(p_quantities) q);
     v_log record;
 begin
-    select * into strict v_sale from flash_sales where sale_id = p_sale_id for update;
+    select * into strict v_sale from flash_sales where sale_id = p_sale_id for no key update;
 
     update user_sale_eligibility e
     set quantity_purchased = e.quantity_purchased - given.units
@@ -81,7 +81,7 @@ declare
     v_now timestamptz;
     v_ids uuid[];
 begin
-    perform from flash_sales where sale_id = p_sale_id for update;
+    perform from flash_sales where sale_id = p_sale_id for no key update;
     v_now := clock_timestamp();
     select array_agg(order_id) into v_ids
     from (
@@ -109,7 +109,7 @@ declare
 begin
     select * into v_order from sale_orders where order_id = p_order_id;
     if found then
-        perform from flash_sales where sale_id = v_order.sale_id for update;
+        perform from flash_sales where sale_id = v_order.sale_id for no key update;
         select * into v_order from sale_orders where order_id = p_order_id for update;
     end if;
     word := case
@@ -130,7 +130,7 @@ $$;
 create function cancel_reserved(p_sale_id uuid, p_by text, p_reason text, p_limit integer) returns integer
 language plpgsql as $$
 begin
-    perform from flash_sales where sale_id = p_sale_id and status = 'CANCELLED' for update;
+    perform from flash_sales where sale_id = p_sale_id and status = 'CANCELLED' for no key update;
     if not found then
         return 0;
     end if;
@@ -162,7 +162,7 @@ declare
     v_sale flash_sales;
     v_dead uuid[];
 begin
-    select * into v_sale from flash_sales where sale_id = p_sale_id for update;
+    select * into v_sale from flash_sales where sale_id = p_sale_id for no key update;
     if not found then
         return;
     end if;
@@ -189,35 +189,6 @@ begin
 end
 $$;
 
--- RESERVED to PAID, for the transaction that stores the capture (P6). False if the order is not RESERVED any more.
-create function pay_order(p_order_id uuid) returns boolean language plpgsql as $$
-declare
-    v_sale flash_sales;
-    v_order sale_orders;
-    v_now timestamptz;
-    v_log record;
-begin
-    select s.* into v_sale
-    from flash_sales s
-    where s.sale_id = (select o.sale_id from sale_orders o where o.order_id = p_order_id)
-    for update;
-    v_now := clock_ms();
-    update sale_orders set status = 'PAID', closed_at = v_now, closed_by = 'payment'
-    where order_id = p_order_id and status = 'RESERVED'
-    returning * into v_order;
-    if not found then
-        return false;
-    end if;
-    select * into v_log
-    from append_log(v_sale, 'paid', array[p_order_id], array[v_order.quantity], v_sale.epoch, v_now);
-    update flash_sales
-    set quantity_paid = quantity_paid + v_order.quantity, log_head = v_log.head, log_size = v_log.size,
-        updated_at = v_now
-    where sale_id = v_sale.sale_id;
-    return true;
-end
-$$;
-
 -- Units of a paid order back on sale, for the transaction that stores the refund. The order stays PAID: the refund is
 -- a state of its payment. False if they went back before.
 create function return_order(p_order_id uuid) returns boolean language plpgsql as $$
@@ -227,7 +198,7 @@ declare
 begin
     perform from flash_sales s
     where s.sale_id = (select o.sale_id from sale_orders o where o.order_id = p_order_id)
-    for update;
+    for no key update;
     v_now := clock_ms();
     update sale_orders set returned_at = v_now
     where order_id = p_order_id and status = 'PAID' and returned_at is null

@@ -68,7 +68,7 @@ begin
         select * from flash_sales s
         where s.status not in ('ENDED', 'CANCELLED') and status_by_clock(s, clock_timestamp()) <> s.status
         order by s.sale_id
-        for update
+        for no key update
     loop
         v_status := status_by_clock(v_sale, clock_timestamp());
         continue when v_status = v_sale.status;  -- somebody was first
@@ -90,7 +90,7 @@ declare
     v_status text;
     v_to text := p_to;
 begin
-    select * into v_sale from flash_sales where sale_id = p_sale_id for update;
+    select * into v_sale from flash_sales where sale_id = p_sale_id for no key update;
     if not found then
         return query select 'not_found', '', null::sale_view;
         return;
@@ -135,7 +135,7 @@ declare
     v_now timestamptz;
     v_available integer := (p_terms ->> 'quantity_available')::integer;
 begin
-    select * into v_sale from flash_sales where sale_id = p_sale_id for update;
+    select * into v_sale from flash_sales where sale_id = p_sale_id for no key update;
     if not found then
         return query select 'not_found', '', null::sale_view;
         return;
@@ -189,7 +189,7 @@ declare
     v_now timestamptz;
     v_log record;
 begin
-    select * into v_sale from flash_sales where sale_id = p_sale_id for update;
+    select * into v_sale from flash_sales where sale_id = p_sale_id for no key update;
     if not found or v_sale.epoch <> p_seen then
         return null;
     end if;
@@ -210,7 +210,7 @@ $$;
 create function block_users(p_sale_id uuid, p_user_ids text[], p_by text, p_reason text)
 returns table (added text[], removed text[]) language plpgsql as $$
 begin
-    perform from flash_sales where sale_id = p_sale_id for update;
+    perform from flash_sales where sale_id = p_sale_id for no key update;
     if not found then
         return;
     end if;

@@ -3,6 +3,7 @@
 -- Lock order, everywhere: flash_sales row, then sale_orders rows, then payments rows.
 -- Whoever changes stock locks the sale's row first, so the stock changes of one sale happen one after the other:
 -- nothing deadlocks, an epoch that was raised is seen by the next writer, and the log has one writer.
+-- The lock is `for no key update`: stronger ones would also wait for rows that only refer to the sale.
 -- Times are kept to the millisecond, the grain of everything that is shown or hashed.
 
 create table flash_sales (
