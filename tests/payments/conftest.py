@@ -48,9 +48,14 @@ async def own_gateway(own_process: GatewayProcess) -> AsyncGenerator[SimulatedGa
 
 
 @pytest.fixture(params=["postgres"])
-async def stores(request: pytest.FixtureRequest) -> AsyncGenerator[Stores, None]:
-    """Each kind of ledger in turn."""
-    async with postgres_stores(request.getfixturevalue("database_url")) as stores:
+def ledger(request: pytest.FixtureRequest) -> str:
+    """Each kind of ledger in turn: where it is."""
+    return request.getfixturevalue("database_url")
+
+
+@pytest.fixture
+async def stores(ledger: str) -> AsyncGenerator[Stores, None]:
+    async with postgres_stores(ledger) as stores:
         yield stores
 
 

@@ -30,10 +30,16 @@ _Result = TypeVar("_Result")
 
 
 class _Lane(Generic[_Item, _Result]):
-    """Calls of one kind, many in one transaction, one transaction at a time."""
+    """Calls of one kind, many in one transaction, one transaction at a time. Items about the same subject never
+    travel together: the later one sees what the earlier one did."""
 
-    def __init__(self, call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]]) -> None:
+    def __init__(
+        self,
+        call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]],
+        subject: Callable[[_Item], str],
+    ) -> None:
         self._call = call
+        self._subject = subject
         self._queue: list[tuple[_Item, asyncio.Future[_Result]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -48,10 +54,21 @@ class _Lane(Generic[_Item, _Result]):
     async def _run(self) -> None:
         try:
             while self._queue:
-                batch, self._queue = self._queue[:_BATCH_MAX], self._queue[_BATCH_MAX:]
-                await self._answer(batch)
+                await self._answer(self._next_batch())
         finally:
             self._task = None
+
+    def _next_batch(self) -> list[tuple[_Item, asyncio.Future[_Result]]]:
+        batch: dict[str, tuple[_Item, asyncio.Future[_Result]]] = {}
+        later: list[tuple[_Item, asyncio.Future[_Result]]] = []
+        for entry in self._queue:
+            subject = self._subject(entry[0])
+            if len(batch) == _BATCH_MAX or subject in batch:
+                later.append(entry)
+            else:
+                batch[subject] = entry
+        self._queue = later
+        return list(batch.values())
 
     async def _answer(self, batch: Sequence[tuple[_Item, asyncio.Future[_Result]]]) -> None:
         try:
@@ -73,15 +90,15 @@ class PostgresPaymentStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._begin = _Lane(self._begin_many)
-        self._send = _Lane(self._step("send"))
-        self._captured = _Lane(self._step("captured"))
-        self._voided = _Lane(self._step("voided"))
-        self._refund_due = _Lane(self._step("refund_due"))
-        self._refunded = _Lane(self._step("refunded"))
-        self._decline = _Lane(self._told_step("decline"))
-        self._confirm = _Lane(self._told_step("confirm"))
-        self._void = _Lane(self._told_step("void"))
+        self._begin = _Lane(self._begin_many, lambda ask: ask.order_id)
+        self._send = _Lane(self._step("send"), _same)
+        self._captured = _Lane(self._step("captured"), _same)
+        self._voided = _Lane(self._step("voided"), _same)
+        self._refund_due = _Lane(self._step("refund_due"), _same)
+        self._refunded = _Lane(self._step("refunded"), _same)
+        self._decline = _Lane(self._told_step("decline"), _first)
+        self._confirm = _Lane(self._told_step("confirm"), _first)
+        self._void = _Lane(self._told_step("void"), _first)
 
     async def begin(self, ask: PayAsk) -> Begun | Refusal:
         if not is_id(ask.order_id) or not _is_storable(ask.user_id):
@@ -148,6 +165,14 @@ class PostgresPaymentStore:
             return _in_order(ids, await self._database.write(_SQL[name], ids, [text for _, text in items]))
 
         return call
+
+
+def _same(payment_id: str) -> str:
+    return payment_id
+
+
+def _first(item: tuple[str, str]) -> str:
+    return item[0]
 
 
 def _in_order(ids: Sequence[str], rows: Sequence[asyncpg.Record]) -> list[Attempt]:
