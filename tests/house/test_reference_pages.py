@@ -2,11 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.metrics import MetricWrapperBase
+from pydantic import SecretStr
 
 import pages
 from doorbuster import telemetry
+from doorbuster.api.app import create_app
 from doorbuster.config import Settings
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -42,3 +45,21 @@ def test_every_metric_is_documented_with_its_labels() -> None:
     documented = {name: (row[0], set(re.findall(r"\w+", row[1]))) for name, row in rows("metrics.md").items()}
 
     assert documented == expected
+
+
+class Nothing:
+    """Stands where services would be: the table of routes is looked at, nothing is called."""
+
+    def __getattr__(self, name: str) -> "Nothing":
+        return self
+
+
+def test_every_route_is_documented() -> None:
+    nothing: Any = Nothing()
+    settings = Settings.model_construct(buyer_secret=SecretStr("s" * 32))
+    table = create_app(nothing, settings, nothing, nothing).dispatch.table
+
+    text = (REFERENCE / "http.md").read_text()
+    documented = set(re.findall(r"^\| `([A-Z]+ /[^`]*)`", text, re.MULTILINE))
+
+    assert documented == {f"{route.method} {route.path}" for route in table.routes}
