@@ -12,9 +12,8 @@ from typing import cast
 import hiredis
 import psutil
 
-from doorbuster.adapters.embedded.identity import Identity, choose
-from doorbuster.adapters.embedded.postgres import EmbeddedPostgres, binaries
-from doorbuster.adapters.embedded.valkey import EmbeddedValkey, binary
+from doorbuster.adapters.embedded.postgres import EmbeddedPostgres
+from doorbuster.adapters.embedded.valkey import EmbeddedValkey
 from doorbuster.adapters.postgres.migrate import apply
 from doorbuster.adapters.valkey.library import library_text
 
@@ -29,7 +28,7 @@ class _Own:
     @property
     def pid(self) -> int | None:
         """None while it does not run."""
-        return self._server.pid
+        return self._server.process.pid
 
     async def start(self) -> None:
         await self._server.start()
@@ -82,7 +81,7 @@ class OwnValkey(_Own):
     def __init__(self, server: EmbeddedValkey) -> None:
         super().__init__(server)
         self._valkey = server
-        self.socket = Path(server.url.removeprefix("unix://"))
+        self.socket = server.socket
 
     async def start(self) -> None:
         await super().start()
@@ -122,15 +121,16 @@ class Servers:
         """A running server of one's own; `settings` are names and values of postgresql.conf."""
         place = self._place("p")
         subprocess.run(["cp", "-a", str(self._pristine), str(place / "data")], check=True)  # noqa: ASYNC221 - 0.1 s
-        own = OwnPostgres(EmbeddedPostgres(place / "data", place / "run", place, identity_for(place), **settings))
+        own = OwnPostgres(EmbeddedPostgres(place / "data", log=place / "log", settings=settings))
         self._made.append(own)
         await own.start()
         return own
 
-    async def valkey(self, *, fsync: str = "everysec") -> OwnValkey:
-        """A running server of one's own."""
+    async def valkey(self, *, fsync: str = "everysec", **settings: str) -> OwnValkey:
+        """A running server of one's own; `settings` are names (with _ for -) and values of valkey.conf."""
         place = self._place("v")
-        own = OwnValkey(EmbeddedValkey(place / "data", place / "run", place, identity_for(place), fsync=fsync))
+        told = {"appendfsync": fsync} | {name.replace("_", "-"): value for name, value in settings.items()}
+        own = OwnValkey(EmbeddedValkey(place / "data", log=place / "log", settings=told))
         self._made.append(own)
         await own.start()
         return own
@@ -147,13 +147,9 @@ class Servers:
         return place
 
 
-def identity_for(place: Path) -> Identity:
-    return choose([binaries(), binary(), place / "data"])
-
-
 async def make_pristine(folder: Path) -> Path:
     """Data in `folder`, which exists, of a stopped PostgreSQL with the schema in it, to be copied."""
-    server = EmbeddedPostgres(folder / "data", folder / "run", folder, identity_for(folder))
+    server = EmbeddedPostgres(folder / "data", log=folder / "log")
     await server.start()
     try:
         await apply(server.url)

@@ -1,20 +1,18 @@
-"""A process that is started again when it dies.
+"""Processes that are started again when they die.
 
 Owns: restarts and their back-off. Keeps: I16 (whatever dies is back within seconds, and what dies again and again does
 not take the machine with it).
 """
 
 import asyncio
-import contextlib
-import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from typing import IO, Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import IO, Final
 
 import structlog
 
 from doorbuster.adapters.embedded.errors import EmbeddedError
-from doorbuster.adapters.embedded.process import die_with_parent
+from doorbuster.adapters.embedded.process import Process, Step
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +20,7 @@ _BACKOFF_FIRST_S: Final = 0.1
 _BACKOFF_MAX_S: Final = 5.0
 _STEADY_AFTER_S: Final = 10.0
 """A process that lived this long had no trouble starting: the next back-off begins anew."""
-_STOP_PATIENCE_S: Final = 15.0
+_DRAIN_PATIENCE_S: Final = 15.0
 
 
 class Kept:
@@ -79,57 +77,30 @@ class Child:
         self,
         name: str,
         command: Sequence[str],
-        environment: dict[str, str],
+        environment: Mapping[str, str],
         *,
         output: IO[bytes] | None = None,
         pass_fds: Sequence[int] = (),
     ) -> None:
         self.name = name
-        self._command = command
+        self.command = command
+        """What the next start runs."""
         self._environment = environment
         self._output = output
         self._pass_fds = pass_fds
-        self._process: asyncio.subprocess.Process | None = None
-        self.kept = Kept(name, self.spawn, self.wait)
+        # Its stores die with us too, so there is nothing left to finish: SIGKILL frees the port at once.
+        self._process = Process(name, ending=(Step(signal.SIGTERM, _DRAIN_PATIENCE_S),), death_signal=signal.SIGKILL)
+        self.kept = Kept(name, self.spawn, self._process.wait)
 
     @property
     def pid(self) -> int | None:
-        if self._process is None or self._process.returncode is not None:
-            return None
+        """None while it does not run."""
         return self._process.pid
 
-    def set_command(self, command: Sequence[str]) -> None:
-        """What the next start runs."""
-        self._command = command
-
     async def spawn(self) -> None:
-        parent = os.getpid()
-        options: dict[str, Any] = {} if self._output is None else {"stdout": self._output, "stderr": self._output}
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.DEVNULL,
-            env=self._environment,
-            pass_fds=tuple(self._pass_fds),
-            start_new_session=True,
-            preexec_fn=lambda: die_with_parent(signal.SIGKILL, parent),
-            **options,
-        )
-
-    async def wait(self) -> int:
-        assert self._process is not None
-        return await self._process.wait()
+        self._process.spawn(self.command, self._environment, output=self._output, pass_fds=self._pass_fds)
 
     async def stop(self) -> None:
         """SIGTERM, and the time it needs to finish what is under way."""
         await self.kept.release()
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), _STOP_PATIENCE_S)
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        await self._process.stop()

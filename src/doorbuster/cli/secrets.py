@@ -4,8 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
-from doorbuster.adapters.embedded.errors import EmbeddedError
-from doorbuster.adapters.embedded.process import reason
+from doorbuster.adapters.embedded.errors import EmbeddedError, reason
 
 
 def kept_secret(file: Path) -> str:
@@ -19,4 +18,4 @@ def kept_secret(file: Path) -> str:
             draft.rename(file)
         return file.read_text().strip()
     except OSError as error:
-        raise EmbeddedError(f"{file}: {reason(error)}") from error
+        raise EmbeddedError(f"{file} cannot be kept: {reason(error)}") from error

