@@ -8,6 +8,7 @@ import pytest
 from doorbuster.adapters.payments.simulated import SimulatedGateway
 from payments.gateway_process import GatewayProcess, gateway_process
 from payments.postgres_shop import postgres_stores
+from payments.reference_shop import ReferenceStores
 from payments.shop import Shop, Stores
 
 
@@ -47,14 +48,17 @@ async def own_gateway(own_process: GatewayProcess) -> AsyncGenerator[SimulatedGa
     await gateway.close()
 
 
-@pytest.fixture(params=["postgres"])
+@pytest.fixture(params=["reference", "postgres"])
 def ledger(request: pytest.FixtureRequest) -> str:
-    """Each kind of ledger in turn: where it is."""
-    return request.getfixturevalue("database_url")
+    """Each kind of ledger in turn: where it is; nowhere is in memory."""
+    return request.getfixturevalue("database_url") if request.param == "postgres" else ""
 
 
 @pytest.fixture
 async def stores(ledger: str) -> AsyncGenerator[Stores, None]:
+    if not ledger:
+        yield ReferenceStores()
+        return
     async with postgres_stores(ledger) as stores:
         yield stores
 

@@ -6,11 +6,11 @@ Every gateway passes `tests/payments/conformance.py`. Read next: `settling.py`, 
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import msgspec
 
-from doorbuster.domain.outcomes import Refusal
+from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.payment import Attempt, VoidReason
 
 # ---------------------------------------------------------------------------------------------------- the gateway
@@ -146,6 +146,39 @@ class BeginWord(StrEnum):
     REPLAYED = "replayed"  # this key's attempt, in whatever state it is now
     BUSY = "busy"  # another key's attempt is open: that attempt
     FREE = "free"  # the price is 0: the order is PAID, nobody is to be called
+
+
+class NotBegunWord(StrEnum):
+    """Why there is no attempt; the order is the precedence. REPLAYED comes after MISMATCH, BUSY after CLOSED."""
+
+    NOT_FOUND = "not_found"
+    MISMATCH = "mismatch"  # the key made an attempt with another body
+    CLOSED = "closed"
+    ABORTED = "aborted"
+    EXPIRED = "expired"  # the hold's time is over, whether or not the expirer has been there
+    ELSEWHERE = "elsewhere"  # orders of this sale are not paid by their buyers here
+    USED_UP = "used_up"
+
+
+def not_begun(word: NotBegunWord, *, attempts: int) -> Refusal:
+    """What the buyer is told. `attempts` is how many the sale allows."""
+    match word:
+        case NotBegunWord.NOT_FOUND:
+            return Refusal(Code.NOT_FOUND, "there is no such order")
+        case NotBegunWord.MISMATCH:
+            return Refusal(Code.IDEMPOTENCY_MISMATCH, "this key was used for another payment")
+        case NotBegunWord.CLOSED:
+            return Refusal(Code.ORDER_CLOSED, "the order is no longer reserved")
+        case NotBegunWord.ABORTED:
+            return Refusal(Code.ORDER_CLOSED, "the sale was aborted")
+        case NotBegunWord.EXPIRED:
+            return Refusal(Code.ORDER_CLOSED, "the time to pay is over")
+        case NotBegunWord.ELSEWHERE:
+            return Refusal(Code.CONFLICT, "orders of this sale are not paid for here")
+        case NotBegunWord.USED_UP:
+            return Refusal(Code.CONFLICT, f"all {attempts} attempts to pay are used up")
+        case _:
+            assert_never(word)
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,10 +18,11 @@ from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.payment import Attempt, VoidReason
 from doorbuster.domain.transitions import PaymentState
-from doorbuster.engine.payment_ports import BeginWord, Begun, PayAsk
+from doorbuster.engine.payment_ports import BeginWord, Begun, NotBegunWord, PayAsk, not_begun
 from doorbuster.engine.ports import InvariantViolation
 
 _SQL: Final = queries.load("payments.sql")
+_NOT_BEGUN: Final = frozenset(NotBegunWord)
 _BATCH_MAX: Final = 200
 """Attempts in one transaction: it holds the sale's row for a few milliseconds, between the commits of orders."""
 
@@ -102,7 +103,7 @@ class PostgresPaymentStore:
 
     async def begin(self, ask: PayAsk) -> Begun | Refusal:
         if not is_id(ask.order_id) or not _is_storable(ask.user_id):
-            return _not_found()
+            return not_begun(NotBegunWord.NOT_FOUND, attempts=0)
         if not _is_storable(ask.key):
             return Refusal(Code.INVALID_REQUEST, "the idempotency key contains characters that cannot be kept")
         return await self._begin.ask(ask)
@@ -184,27 +185,9 @@ def _in_order(ids: Sequence[str], rows: Sequence[asyncpg.Record]) -> list[Attemp
 
 
 def _begun_of(row: asyncpg.Record) -> Begun | Refusal:
-    match row["word"]:
-        case "not_found":
-            return _not_found()
-        case "mismatch":
-            return Refusal(Code.IDEMPOTENCY_MISMATCH, "this key was used for another payment")
-        case "closed":
-            return Refusal(Code.ORDER_CLOSED, "the order is no longer reserved")
-        case "aborted":
-            return Refusal(Code.ORDER_CLOSED, "the sale was aborted")
-        case "expired":
-            return Refusal(Code.ORDER_CLOSED, "the time to pay is over")
-        case "elsewhere":
-            return Refusal(Code.CONFLICT, "orders of this sale are not paid for here")
-        case "used_up":
-            return Refusal(Code.CONFLICT, f"all {row['attempts']} attempts to pay are used up")
-        case word:
-            return Begun(word=BeginWord(word), attempt=_attempt_of(row))
-
-
-def _not_found() -> Refusal:
-    return Refusal(Code.NOT_FOUND, "there is no such order")
+    if row["word"] in _NOT_BEGUN:
+        return not_begun(NotBegunWord(row["word"]), attempts=row["attempts"] or 0)
+    return Begun(word=BeginWord(row["word"]), attempt=_attempt_of(row))
 
 
 def _is_storable(text: str) -> bool:

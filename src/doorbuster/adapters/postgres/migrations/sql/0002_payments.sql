@@ -68,7 +68,7 @@ $$;
 create function lock_payments(p_ids uuid[]) returns void language plpgsql as $$
 begin
     perform make_it_last();
-    perform from payments where payment_id = any(p_ids) order by payment_id for update;
+    perform from payments where payment_id = any(p_ids) order by payment_id for no key update;
 end
 $$;
 
@@ -77,7 +77,7 @@ begin
     perform from flash_sales
     where sale_id in (select p.sale_id from payments p where p.payment_id = any(p_ids))
     order by sale_id
-    for update;
+    for no key update;
     perform lock_payments(p_ids);
 end
 $$;
@@ -103,7 +103,7 @@ begin
     if v_ids is null then
         return;
     end if;
-    select * into strict v_sale from flash_sales where sale_id = p_sale_id for update;
+    select * into strict v_sale from flash_sales where sale_id = p_sale_id for no key update;
     select * into v_log from append_log(v_sale, 'paid', v_ids, v_quantities, v_sale.epoch, v_now);
     update flash_sales
     set quantity_paid = quantity_paid + (select sum(q) from unnest(v_quantities) q),
@@ -113,8 +113,7 @@ begin
 end
 $$;
 
--- P1. Words: begun, replayed, busy, free (BeginWord in engine/payment_ports.py), or not_found, mismatch, closed,
--- expired, aborted, elsewhere, used_up, with the number of attempts a buyer has. No two asks of one call are for one
+-- P1. Words: BeginWord and NotBegunWord in engine/payment_ports.py, with the number of attempts a buyer has. No two asks of one call are for one
 -- order: each sees what the call before has made.
 create function begin_payments(
     p_gateway text, p_rows_max integer,
@@ -134,7 +133,7 @@ begin
     perform from flash_sales
     where sale_id in (select o.sale_id from sale_orders o where o.order_id = any(p_order_ids))
     order by sale_id
-    for update;
+    for no key update;
 
     with decided as materialized (
         select
@@ -360,7 +359,7 @@ begin
                     and q.gateway = p_gateway and q.updated_at <= v_before
                 order by q.updated_at
                 limit p_limit
-                for update skip locked
+                for no key update skip locked
             )
             -- Repeated, because the row may have moved between the two (A13).
             and p.state in ('INTENT', 'SENT', 'AUTHORIZED', 'CAPTURING', 'VOIDING', 'REFUND_DUE')
