@@ -41,11 +41,11 @@ def compare(seconds: float) -> Report:
         refused["ours"] = run(_nobody(ours.plan(empty), seconds), watched)
         for name in ("obvious", "library"):
             with _peer(name, ours, UNITS) as (plan, pid):
-                accepted[name] = run(_all_get_one(plan, seconds, int(seconds * 3_000)), {**watched, "peer": pid})
+                accepted[name] = run(_all_get_one(plan, seconds, int(seconds * 3_000)), {**watched, "peer": [pid]})
             with _peer(name, ours, SOLD_OUT_UNITS) as (plan, pid):
                 taken = msgspec.structs.replace(_all_get_one(plan, 10, SOLD_OUT_UNITS), connections=1, prefix="first")
                 run(taken, {})
-                refused[name] = run(_nobody(plan, seconds), {**watched, "peer": pid})
+                refused[name] = run(_nobody(plan, seconds), {**watched, "peer": [pid]})
     lines = [*_lines("accepted", accepted), *_lines("refused", refused)]
     return Report(title="Against what you could have instead", lines=lines, targets=_targets(accepted, refused, ""))
 

@@ -42,7 +42,7 @@ def decision(seconds: float) -> Report:
             lines.append(line)
             if nginx_path():
                 with constant() as (port, pid):
-                    theirs = run(msgspec.structs.replace(plan, port=port), {"nginx": pid})
+                    theirs = run(msgspec.structs.replace(plan, port=port), {"nginx": [pid]})
                 lines.append(f"nginx  {theirs.cost_us('nginx'):6.2f} µs CPU per constant, {theirs.rate:,.0f} answers/s")
                 ratios.append(mine.cost_us("gate") / theirs.cost_us("nginx"))
         valkey.close()

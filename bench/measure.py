@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -25,7 +25,7 @@ class Measured(msgspec.Struct, kw_only=True):
         return self.tally.answers / self.tally.seconds
 
 
-def run(plan: Plan, watched: Mapping[str, int]) -> Measured:
+def run(plan: Plan, watched: Mapping[str, Sequence[int]]) -> Measured:
     """Send the plan's load; `watched` maps names to the process ids whose families are measured."""
     with subprocess.Popen(
         [sys.executable, "-m", "bench.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -34,12 +34,12 @@ def run(plan: Plan, watched: Mapping[str, int]) -> Measured:
         assert generator.stdout is not None
         generator.stdin.write(msgspec.json.encode(plan))
         generator.stdin.close()
-        families = {**watched, "load": generator.pid}
+        families = {**watched, "load": [generator.pid]}
         if generator.stdout.readline() != b"begin\n":
             raise SystemExit("bench: the load generator failed")
-        before = {name: family_cpu_seconds(pid) for name, pid in families.items()}
+        before = {name: sum(map(family_cpu_seconds, pids)) for name, pids in families.items()}
         answer = generator.stdout.readline()
-        after = {name: family_cpu_seconds(pid) for name, pid in families.items()}
+        after = {name: sum(map(family_cpu_seconds, pids)) for name, pids in families.items()}
     if not answer:
         raise SystemExit("bench: the load generator failed")
     return Measured(

@@ -39,7 +39,7 @@ def _compare(ours: Shop, sale_id: str, seconds: float) -> Report:
         lines.append(_line("new buyers", mine))
         if nginx_path():
             with constant() as (port, pid):
-                theirs = run(msgspec.structs.replace(plan, port=port), {"nginx": pid})
+                theirs = run(msgspec.structs.replace(plan, port=port), {"nginx": [pid]})
             nginx_us.append(theirs.cost_us("nginx"))
             lines.append(
                 f"nginx constant    {theirs.cost_us('nginx'):6.2f} µs CPU per constant, {theirs.rate:,.0f} answers/s"

@@ -44,13 +44,13 @@ class Shop:
             raise SystemExit(f"bench: no process of `doorbuster up` shows {word!r}")
         return found[0]
 
-    def watched(self) -> dict[str, int]:
+    def watched(self) -> dict[str, list[int]]:
         """The families whose CPU time is told apart."""
         return {
-            "gate": self.one("doorbuster gate"),
-            "worker": self.one("doorbuster worker"),
-            "valkey": self.one("valkey-server"),
-            "postgres": self.one("postgres"),
+            "gate": self.pids("doorbuster gate "),
+            "worker": self.pids("doorbuster worker"),
+            "valkey": [self.one("valkey-server")],
+            "postgres": [self.one("postgres")],
         }
 
     @property
