@@ -5,6 +5,9 @@ not take the machine with it).
 """
 
 import asyncio
+import contextlib
+import json
+import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import IO, Final
@@ -83,11 +86,12 @@ class Child:
         pass_fds: Sequence[int] = (),
     ) -> None:
         self.name = name
-        self.command = command
+        self.command = list(command)
         """What the next start runs."""
         self._environment = environment
         self._output = output
-        self._pass_fds = pass_fds
+        self._pass_fds = tuple(pass_fds)
+        self._teller: int | None = None
         # Its stores die with us too, so there is nothing left to finish: SIGKILL frees the port at once.
         self._process = Process(name, ending=(Step(signal.SIGTERM, _DRAIN_PATIENCE_S),), death_signal=signal.SIGKILL)
         self.kept = Kept(name, self.spawn, self._process.wait)
@@ -100,7 +104,31 @@ class Child:
     async def spawn(self) -> None:
         self._process.spawn(self.command, self._environment, output=self._output, pass_fds=self._pass_fds)
 
+    def spawn_untold(self) -> None:
+        """Start it before its settings are known: it loads its code and waits for `tell`."""
+        reader, self._teller = os.pipe()
+        try:
+            command = [*self.command, "--told-fd", str(reader)]
+            pass_fds = (*self._pass_fds, reader)
+            self._process.spawn(command, self._environment, output=self._output, pass_fds=pass_fds)
+        finally:
+            os.close(reader)
+
+    def tell(self, environment: Mapping[str, str]) -> None:
+        """What `spawn_untold` left open. From here on it is known at every start."""
+        self._environment = {**self._environment, **environment}
+        assert self._teller is not None
+        with contextlib.suppress(BrokenPipeError):  # it died; whoever keeps it starts it again
+            os.write(self._teller, json.dumps(dict(environment)).encode())
+        self._hang_up()
+
     async def stop(self) -> None:
         """SIGTERM, and the time it needs to finish what is under way."""
         await self.kept.release()
         await self._process.stop()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._teller is not None:
+            os.close(self._teller)
+            self._teller = None

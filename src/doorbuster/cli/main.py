@@ -65,10 +65,15 @@ def gate(
     port: Annotated[int | None, typer.Option(help="Port to listen on. [8000]")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
     fd: Annotated[int | None, typer.Option(help="A listening socket to inherit instead.")] = None,
+    told_fd: Annotated[int | None, typer.Option(hidden=True, help="Read settings from there first.")] = None,
 ) -> None:
     """Run one gate: answers HTTP. Needs DOORBUSTER_DATABASE_URL and DOORBUSTER_VALKEY_URL."""
+    _title("gate")
     from doorbuster.bootstrap import run_gate  # noqa: PLC0415
-    from doorbuster.cli.settings import for_process  # noqa: PLC0415
+    from doorbuster.cli.settings import for_process, wait_for  # noqa: PLC0415
+
+    if told_fd is not None:
+        wait_for(told_fd)
 
     settings = for_process(port=port, host=host)
     _title(f"gate {settings.host}:{settings.port}")
@@ -78,12 +83,11 @@ def gate(
 @app.command()
 def worker() -> None:
     """Run one worker: images, expiry, releases, audits, interrupted payments."""
+    _title("worker")
     from doorbuster.bootstrap import run_worker  # noqa: PLC0415
     from doorbuster.cli.settings import for_process  # noqa: PLC0415
 
-    settings = for_process()
-    _title("worker")
-    run_worker(settings)
+    run_worker(for_process())
 
 
 @app.command()
@@ -95,9 +99,9 @@ def gateway(
     port_file: Annotated[Path | None, typer.Option(help="Write the port there once it answers.")] = None,
 ) -> None:
     """Run the simulated payment gateway alone. `GET /book` lists every charge."""
+    _title(f"gateway {host}:{port}")
     from doorbuster.adapters.payments.simulated_server import run  # noqa: PLC0415
 
-    _title(f"gateway {host}:{port}")
     run(host, port, book, seed=seed, port_file=port_file)
 
 

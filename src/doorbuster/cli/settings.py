@@ -1,5 +1,7 @@
 """Settings of a command, and the one line said when they are wrong."""
 
+import json
+import os
 import sys
 
 from pydantic import ValidationError
@@ -30,3 +32,12 @@ def for_process(**overrides: object) -> Settings:
             )
             sys.exit(2)
     return settings
+
+
+def wait_for(fd: int) -> None:
+    """Wait until the supervisor has said the rest of the environment; the end if it never does."""
+    with os.fdopen(fd, "rb") as told:
+        text = told.read()
+    if not text:
+        sys.exit(0)
+    os.environ.update(json.loads(text))

@@ -1,18 +1,20 @@
 """Everything of one machine: servers, gates, worker and gateway, started in order and kept alive.
 
 Owns: the order of start and stop, and what each process is told. `up`, `demo` and the tests run the same stack.
+Keeps: I16 together with `child.py`. What needs a second to load is started first and waits for its settings, so the
+cores load code while the servers make their data.
 """
 
 import asyncio
-import contextlib
+import importlib
 import os
 import shutil
 import socket
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import IO, Final
 
-import aiohttp
 import structlog
 
 from doorbuster.adapters.embedded.errors import EmbeddedError, reason
@@ -29,19 +31,26 @@ log = structlog.get_logger(__name__)
 
 _READY_WITHIN_S: Final = 60.0
 _GATEWAY_WITHIN_S: Final = 20.0
+_PROBE_S: Final = 0.02
+_BACKLOG: Final = 4096
+"""Buyers of one second who wait to be accepted; the kernel may cut it to net.core.somaxconn."""
 
 
 def bind(host: str, port: int) -> socket.socket:
     """The listening socket all gates share: it outlives each of them, so no connection is refused while one restarts.
     EmbeddedError if the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener: socket.socket | None = None
     try:
-        listener.bind((host, port))
-        listener.listen(4096)
+        family, kind, _, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
     except OSError as error:
-        listener.close()
+        if listener is not None:
+            listener.close()
         raise EmbeddedError(
             f"port {port} on {host} cannot be used ({error.strerror}); stop what uses it, or choose another --port"
         ) from error
@@ -78,11 +87,17 @@ class Stack:
         try:
             self._listener = bind(self.settings.host, self.settings.port)
             self.data.claim()
-            self._open_log()
-            self._make_secrets()
-            await self._start_servers()
+            self._prepare()
+            first = self._new_gate()
+            first.spawn_untold()
+            await _all(self._start_servers(), self._start_gateway(), asyncio.to_thread(_load_migrations))
             await self._migrate()
-            await self._start_processes()
+            first.tell(self._told())
+            first.kept.keep()
+            for _ in range(1, self.settings.gates or max(1, (os.cpu_count() or 1) // 2)):
+                await self.add_gate()
+            self.worker = self._child("worker", ["worker"])
+            await self.worker.kept.start()
             await self._ready()
         except BaseException:
             await self.stop()
@@ -96,56 +111,54 @@ class Stack:
                 await child.stop()
         for kept in self._servers:
             await kept.release()
-        if self.valkey is not None:
-            await self.valkey.stop()
-        if self.postgres is not None:
-            await self.postgres.stop()
-        with contextlib.suppress(OSError):
-            (self.data.root / "address").unlink(missing_ok=True)
+        servers = [server for server in (self.valkey, self.postgres) if server is not None]
+        await asyncio.gather(*(server.stop() for server in servers))
         if self._listener is not None:
             self._listener.close()
         if self._output is not None:
             self._output.close()
+        if self.data.claimed:
+            (self.data.root / "address").unlink(missing_ok=True)
         self.data.release()
 
     async def add_gate(self) -> None:
         """One more gate process on the same address."""
+        await self._new_gate().kept.start()
+
+    def _new_gate(self) -> Child:
         assert self._listener is not None
-        number = len(self.gates) + 1
         fd = self._listener.fileno()
-        command = [sys.executable, "-m", "doorbuster", "gate", "--fd", str(fd)]
-        gate = Child(f"gate {number}", command, self._environment(), output=self._output, pass_fds=[fd])
+        gate = self._child(f"gate {len(self.gates) + 1}", ["gate", "--fd", str(fd)], pass_fds=[fd])
         self.gates.append(gate)
-        await gate.kept.start()
+        return gate
 
-    def _open_log(self) -> None:
-        if self._log_file is not None:
-            try:
+    def _child(self, name: str, arguments: list[str], *, pass_fds: list[int] | None = None) -> Child:
+        command = [sys.executable, "-m", "doorbuster", *arguments]
+        return Child(name, command, self._environment(), output=self._output, pass_fds=pass_fds or [])
+
+    def _prepare(self) -> None:
+        try:
+            if self._log_file is not None:
                 self._output = self._log_file.open("ab")
-            except OSError as error:
-                raise EmbeddedError(f"{self._log_file}: {reason(error)}") from error
-
-    def _make_secrets(self) -> None:
+            shutil.rmtree(self._metrics_dir, ignore_errors=True)
+            self._metrics_dir.mkdir(mode=0o700)
+        except OSError as error:
+            raise EmbeddedError(f"the data directory {self.data.root} cannot be used: {reason(error)}") from error
         if not self.admin_token:
             self.admin_token = kept_secret(self.data.root / "admin-token")
         if not self.buyer_secret and not self.settings.buyer_jwks_url:
             self.buyer_secret = kept_secret(self.data.root / "buyer-secret")
 
     async def _start_servers(self) -> None:
-        starts: list[Kept] = []
         if not self.database_url:
             self.postgres = EmbeddedPostgres(self.data.postgres, log=self.data.logs / "postgres.log")
             self.database_url = self.postgres.url
-            starts.append(Kept("postgres", self.postgres.start, self.postgres.process.wait))
+            self._servers.append(Kept("postgres", self.postgres.start, self.postgres.process.wait))
         if not self.valkey_url:
             self.valkey = EmbeddedValkey(self.data.valkey, log=self.data.logs / "valkey.log")
             self.valkey_url = self.valkey.url
-            starts.append(Kept("valkey", self.valkey.start, self.valkey.process.wait))
-        self._servers = starts
-        results = await asyncio.gather(*(kept.start() for kept in starts), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+            self._servers.append(Kept("valkey", self.valkey.start, self.valkey.process.wait))
+        await _all(*(kept.start() for kept in self._servers))
 
     async def _migrate(self) -> None:
         try:
@@ -153,7 +166,8 @@ class Stack:
         except StoreUnavailable as problem:
             raise EmbeddedError(f"PostgreSQL cannot be used: {problem}") from problem
 
-    def _environment(self) -> dict[str, str]:
+    def _told(self) -> dict[str, str]:
+        """What our processes are told, as environment variables."""
         told = {
             "DATABASE_URL": self.database_url,
             "VALKEY_URL": self.valkey_url,
@@ -166,72 +180,86 @@ class Stack:
             "PAYMENT_GATEWAY": self.settings.payment_gateway,
             "DATA_DIR": str(self.data.root),
             "HOST": self.settings.host,
-            "PORT": str(self._port()),
+            "PORT": str(self.port),
             "LOG_FORMAT": self.settings.log_format,
             "LOG_LEVEL": self.settings.log_level,
         }
-        return {
-            **os.environ,
-            **{f"DOORBUSTER_{name}": value for name, value in told.items()},
-            "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_dir),
-        }
+        return {f"DOORBUSTER_{name}": value for name, value in told.items()}
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **self._told(), "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_dir)}
 
     @property
     def _metrics_dir(self) -> Path:
         return self.data.root / "metrics"
 
-    def _port(self) -> int:
+    @property
+    def port(self) -> int:
+        """The one we listen on, also when the system was asked to pick it."""
         assert self._listener is not None
         port: int = self._listener.getsockname()[1]
         return port
 
-    async def _start_processes(self) -> None:
-        shutil.rmtree(self._metrics_dir, ignore_errors=True)
-        self._metrics_dir.mkdir()
-        if self.settings.payment_gateway == "simulated" and not self.gateway_url:
-            await self._start_gateway()
-        gates = self.settings.gates or max(1, (os.cpu_count() or 1) // 2)
-        for _ in range(gates):
-            await self.add_gate()
-        self.worker = Child(
-            "worker", [sys.executable, "-m", "doorbuster", "worker"], self._environment(), output=self._output
-        )
-        await self.worker.kept.start()
-
     async def _start_gateway(self) -> None:
         """The simulated gateway picks a port the first time and keeps it for the life of this stack."""
+        if self.settings.payment_gateway != "simulated" or self.gateway_url:
+            return
         port_file = self.data.root / "gateway-port"
         port_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "doorbuster", "gateway", "--port-file", str(port_file)]
-        book = ["--book", str(self.data.root / "gateway-book")]
-        first = Child("gateway", [*command, *book, "--port", "0"], dict(os.environ), output=self._output)
-        await first.spawn()
+        book = str(self.data.root / "gateway-book")
+        arguments = ["gateway", "--port-file", str(port_file), "--book", book, "--port"]
+        self.gateway = self._child("gateway", [*arguments, "0"])
+        await self.gateway.spawn()
         end = asyncio.get_running_loop().time() + _GATEWAY_WITHIN_S
         while not port_file.exists():
-            if first.pid is None or asyncio.get_running_loop().time() > end:
-                await first.stop()
+            if self.gateway.pid is None or asyncio.get_running_loop().time() > end:
                 raise EmbeddedError("the simulated payment gateway did not start; its output says why")
-            await asyncio.sleep(0.01)
-        port = int(port_file.read_text())
+            await asyncio.sleep(_PROBE_S)
+        port = port_file.read_text().strip()
         self.gateway_url = f"http://127.0.0.1:{port}"
-        first.command = [*command, *book, "--port", str(port)]
-        first.kept.keep()
-        self.gateway = first
+        self.gateway.command[-1] = port
+        self.gateway.kept.keep()
 
     async def _ready(self) -> None:
-        self.url = f"http://{_reachable(self.settings.host)}:{self._port()}"
+        self.url = f"http://{_reachable(self.settings.host)}:{self.port}"
         end = asyncio.get_running_loop().time() + _READY_WITHIN_S
-        timeout = aiohttp.ClientTimeout(total=5)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
-            while True:
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    async with session.get(f"{self.url}/readyz") as response:
-                        if response.status == 200:
-                            break
-                if asyncio.get_running_loop().time() > end:
-                    raise EmbeddedError(f"the gate is not ready within {_READY_WITHIN_S:.0f} s; its log says why")
-                await asyncio.sleep(0.03)
-        (self.data.root / "address").write_text(self.url + "\n")
+        while not await _says_ready(_reachable(self.settings.host).strip("[]"), self.port):
+            if asyncio.get_running_loop().time() > end:
+                raise EmbeddedError(f"the gate is not ready within {_READY_WITHIN_S:.0f} s; its log says why")
+            await asyncio.sleep(_PROBE_S)
+        try:
+            (self.data.root / "address").write_text(self.url + "\n")
+        except OSError as error:
+            raise EmbeddedError(f"the address cannot be written: {reason(error)}") from error
+
+
+async def _says_ready(host: str, port: int) -> bool:
+    """One question without a client library, which would cost a start a tenth of its time."""
+    try:
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+
+
+async def _all(*work: Coroutine[None, None, None]) -> None:
+    """Do all of it at once; if something fails, the rest is given up and the failure is raised when it has ended."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for part in work:
+                group.create_task(part)
+    except ExceptionGroup as problems:
+        raise problems.exceptions[0] from None
+
+
+def _load_migrations() -> None:
+    """Load what only a new database needs while the servers make their data, which needs another core."""
+    importlib.import_module("alembic.command")
 
 
 def _reachable(host: str) -> str:

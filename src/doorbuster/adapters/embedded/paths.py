@@ -52,6 +52,10 @@ class DataDir:
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
+    @property
+    def claimed(self) -> bool:
+        return self._lock is not None
+
     def release(self) -> None:
         """Give the lock back."""
         if self._lock is not None:
