@@ -39,7 +39,8 @@ def main() -> int:
     if code == 0 and asked.editable:
         _say("installing doorbuster itself")
         code = subprocess.run(
-            [python, *PIP, "--quiet", "--no-index", "--no-build-isolation", "--editable", "."], check=False
+            [python, *PIP, "--quiet", "--no-cache-dir", "--no-index", "--no-build-isolation", "--editable", "."],
+            check=False,
         ).returncode
         subprocess.run([python, "-c", WARM_UP], check=False, stderr=subprocess.DEVNULL)  # the next command would tell
     if code == 0:
