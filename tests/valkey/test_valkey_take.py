@@ -61,7 +61,7 @@ async def test_head_of_a_wrong_type_is_no_image(store: ValkeyStockStore, raw: Ra
     assert await words(store, ask(1)) == [TakeWord.NO_IMAGE]
 
 
-@pytest.mark.parametrize("name", ["holds", "claims", "keys", "blocked"])
+@pytest.mark.parametrize("name", ["holds", "claims", "keys", "blocked", "pending"])
 async def test_part_of_a_wrong_type_changes_nothing(store: ValkeyStockStore, raw: Raw, name: str) -> None:
     await publish(store)
     await raw.do("SET", f"sale:{{{SALE}}}:{name}", "x")
@@ -71,6 +71,16 @@ async def test_part_of_a_wrong_type_changes_nothing(store: ValkeyStockStore, raw
         await words(store, ask(1))
 
     assert await raw.everything() == before
+
+
+async def test_garbled_rows_do_not_sink_their_batch(store: ValkeyStockStore, raw: Raw) -> None:
+    await publish(store)
+    await raw.key("HSET", "claims", "ann", "rubbish")
+    await raw.key("HSET", "keys", "bob\x1fk", "rubbish")
+
+    said = await words(store, ask(1, "ann"), ask(2, "bob", key="k"), ask(3, "eve"))
+
+    assert said == [TakeWord.LIMIT, TakeWord.MISMATCH, TakeWord.HELD]
 
 
 async def test_image_older_than_the_caller_is_stale(store: ValkeyStockStore, raw: Raw) -> None:

@@ -32,6 +32,7 @@ class Routes:
         self._ranges: list[tuple[int, int, Node]] = []
         self._refreshing: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
+        self._refresh_after = float("-inf")
         self.refreshes = 0
 
     async def start(self) -> None:
@@ -115,6 +116,14 @@ class Routes:
         await asyncio.shield(self._refreshing)
 
     async def _refresh(self) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0, self._refresh_after - loop.time()))
+        try:
+            await self._read_topology()
+        finally:
+            self._refresh_after = loop.time() + _REFRESH_PAUSE_S
+
+    async def _read_topology(self) -> None:
         for node in self.nodes():
             if not node.connected:
                 continue
@@ -124,9 +133,7 @@ class Routes:
                 continue
             await self._adopt(node, read_slots(known_reply(reply)))
             self.refreshes += 1
-            await asyncio.sleep(_REFRESH_PAUSE_S)
             return
-        await asyncio.sleep(_REFRESH_PAUSE_S)
         raise StoreUnavailable("no node of the valkey cluster answers")
 
     async def _adopt(self, asked: Node, ranges: Iterable[tuple[int, int, str, int]]) -> None:

@@ -27,7 +27,7 @@
 --   a buyer's claims never exceed limit, also when several rows of one batch are theirs
 --   a key makes one hold, also when it comes twice in one batch
 -- Cost:
---   5 calls to read and 6 to write, whatever the number of rows; at most ROWS_MAX rows
+--   6 calls to read and 6 to write, whatever the number of rows; at most ROWS_MAX rows
 
 -- Asks come as columns (all hold ids, then all buyers, ...), so that a column can be handed on without a copy.
 local ARGUMENTS, COLUMNS = 2, 5
@@ -46,10 +46,10 @@ local function closed_word(image, now_ms)
   return nil
 end
 
--- What an earlier use of the key makes of an ask.
+-- What an earlier use of the key makes of an ask. A record that cannot be read matches nothing.
 local function seen_word(earlier, digest)
   local at = string.find(earlier, US, 1, true)
-  if string.sub(earlier, at + 1) ~= digest then
+  if not at or string.sub(earlier, at + 1) ~= digest then
     return 'mismatch'
   end
   return 'seen' .. US .. string.sub(earlier, 1, at - 1)
@@ -57,7 +57,7 @@ end
 
 -- What is to be written for one ask that is answered held. Numbers go in as the texts they came as: formatting them
 -- again would cost more than the rest of the row.
-local function note_hold(draft, hold_id, user_id, quantity_text, user_key, digest, now_text)
+local function note_hold(draft, hold_id, quantity_text, user_key, digest, now_text)
   local last = draft.last
   local value = hold_id .. US .. digest
   draft.holds[last + 1] = hold_id
@@ -96,8 +96,8 @@ local function decide(image, now_ms, count, args, keys_key, blocked_key, claims_
     elseif blocked[row] == 1 then
       word = 'blocked'
     else
-      local quantity, claimed = tonumber(quantity_text), new_claims[user_id] or claims[row] or 0
-      if claimed + quantity > limit then -- I6
+      local quantity, claimed = tonumber(quantity_text), tonumber(new_claims[user_id] or claims[row] or 0)
+      if not claimed or claimed + quantity > limit then -- I6; a count that cannot be read is no permission
         word = 'limit'
       elseif quantity > stock then -- I1
         word = 'no_stock'
@@ -105,7 +105,7 @@ local function decide(image, now_ms, count, args, keys_key, blocked_key, claims_
         word = 'held'
         stock = stock - quantity
         new_claims[user_id] = claimed == 0 and quantity_text or claimed + quantity
-        note_hold(draft, args[holds_at + row], user_id, quantity_text, user_key, args[digests_at + row], args[2])
+        note_hold(draft, args[holds_at + row], quantity_text, user_key, args[digests_at + row], args[2])
       end
     end
     reply[5 + row] = word
@@ -148,7 +148,9 @@ local function take(keys, args)
     claims[#claims + 1] = user_id
     claims[#claims + 1] = units
   end
-  -- Point of no return. The keys not read above come first: should one have a wrong type, nothing has changed yet.
+  -- Every key but the first has been read by now: should one have a wrong type, nothing has changed yet.
+  redis.call('ZCARD', pending_key)
+  -- Point of no return.
   redis.call('HSET', holds_key, unpack(draft.holds))
   redis.call('ZADD', pending_key, unpack(draft.pending))
   redis.call('HSET', keys_key, unpack(draft.keys))
