@@ -41,6 +41,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     abandon: float
     cancel: float
     double: float
+    greedy: float
+    leave: float
     refused: float
     reply_lost: float
     slow: float
@@ -82,6 +84,8 @@ def draw(seed: int) -> Plan:
         abandon=rng.choice((0.0, 0.2, 0.6)),
         cancel=rng.choice((0.0, 0.2)),
         double=rng.choice((0.0, 0.3)),
+        greedy=rng.choice((0.0, 0.3)),
+        leave=rng.choice((0.0, 0.05)),
         refused=rng.choice((0.0, 0.02, 0.1)),
         reply_lost=rng.choice((0.0, 0.02, 0.1)),
         slow=rng.choice((0.0, 0.02)),
@@ -114,6 +118,7 @@ class World:
         self.acknowledged: dict[str, Order] = {}
         self.sale_id = ""
         self.calm = False
+        self.left = 0
         self._images: list[dict[str, object]] = []
 
     async def run(self) -> Finding:
@@ -165,6 +170,8 @@ class World:
             if order is None:
                 return
             self.acknowledged[order.order_id] = order
+            if rng.random() < self.plan.greedy:
+                await self._grab_more(user, f"{user} {intent} more")
             fate = rng.random()
             if not self.calm and fate < self.plan.abandon:
                 self.sometimes["abandoned"] += 1
@@ -173,6 +180,13 @@ class World:
                 await self._cancel(order, user)
             elif await self._pay(order, user, rng):
                 bought += 1
+
+    async def _grab_more(self, user: str, key: str) -> None:
+        """Another tab, another key: what it gets is held against the limit like everything else."""
+        answers = await asyncio.gather(*(self._ask(user, f"{key} {tab}") for tab in range(self.plan.limit + 1)))
+        for answer in answers:
+            if isinstance(answer, Reserved):
+                self.acknowledged[answer.order.order_id] = answer.order
 
     async def _reserve(self, user: str, key: str, rng: random.Random) -> Order | None:
         while True:
@@ -189,6 +203,10 @@ class World:
             codes = {answer.code for answer in answers if isinstance(answer, Refusal)}
             for code in codes:
                 self.sometimes[code.value] += 1
+            if Code.UNAVAILABLE in codes and not self.calm and rng.random() < self.plan.leave:
+                self.sometimes["left for good"] += 1
+                self.left += 1
+                return None
             if codes & {Code.ENDED, Code.NOT_FOUND}:
                 return None
             await asyncio.sleep(0.2 + rng.random())
@@ -365,10 +383,10 @@ class World:
             sale = await self.truth.sales.get(self.sale_id)
             if sale is None:
                 continue
-            wanted = min(sale.quantity_available, self.plan.buyers * self.plan.limit)
-            if sale.quantity_paid == wanted and sale.quantity_sold == wanted:
+            wanted = min(sale.quantity_available, (self.plan.buyers - self.left) * self.plan.limit)
+            if sale.quantity_paid >= wanted and sale.quantity_sold == sale.quantity_paid:
                 break
-        if sale is None or sale.quantity_paid != wanted:
+        if sale is None or sale.quantity_paid < wanted or sale.quantity_sold != sale.quantity_paid:
             self._break(
                 f"I3: {sale and sale.quantity_paid} of {wanted} units are paid {_LIVENESS_S:.0f} s after the calm"
             )
