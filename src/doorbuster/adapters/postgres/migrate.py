@@ -71,7 +71,9 @@ def offline_sql(since: str | None = None) -> str:
 
 
 async def _version(connection: Connection) -> str | None:
-    if not await connection.fetchval("select to_regclass('alembic_version') is not null"):
+    # By a snapshot, not by to_regclass: what that has not found once it may go on not finding in this transaction.
+    present = "select exists (select from pg_tables where tablename = $1 and schemaname = any(current_schemas(false)))"
+    if not await connection.fetchval(present, "alembic_version"):
         return None
     return await connection.fetchval("select version_num from alembic_version")
 

@@ -12,9 +12,9 @@ select * from order_view where sale_id = $1 and user_id = $2 and idempotency_key
 
 -- name: page
 -- Orders after a cursor, in the order they were made; of one status, or of all: then four ranges are merged.
-select * from order_view
-where order_id in (
-    select order_id
+select shown.*
+from (
+    select part.order_id
     from unnest($2::text[]) as wanted (status)
     cross join lateral (
         select o.order_id from sale_orders o
@@ -22,10 +22,11 @@ where order_id in (
         order by o.order_id
         limit $4
     ) part
-    order by order_id
+    order by part.order_id
     limit $4
-)
-order by order_id
+) page
+cross join lateral (select * from order_view v where v.order_id = page.order_id limit 1) shown
+order by page.order_id
 
 -- name: cancel
 select word, (shown).* from cancel_order($1, $2, $3, $4)
@@ -37,12 +38,14 @@ select cancel_reserved($1, $2, $3, $4) as cancelled
 -- The clock is a scalar sub-select: evaluated once, so it can bound an index scan.
 select s.sale_id
 from flash_sales s
+cross join lateral (
+    select from sale_orders o
+    where o.sale_id = s.sale_id and o.status = 'RESERVED' and o.expires_at <= (select clock_timestamp())
+        and not exists (select from open_payments p where p.order_id = o.order_id)
+    order by o.expires_at
+    limit 1
+) due
 where s.quantity_sold > s.quantity_paid
-    and exists (
-        select from sale_orders o
-        where o.sale_id = s.sale_id and o.status = 'RESERVED' and o.expires_at <= (select clock_timestamp())
-            and not exists (select from open_payments p where p.order_id = o.order_id)
-    )
 order by s.sale_id
 
 -- name: expire_sale

@@ -4,6 +4,8 @@
 -- Whoever changes stock locks the sale's row first, so the stock changes of one sale happen one after the other:
 -- nothing deadlocks, an epoch that was raised is seen by the next writer, and the log has one writer.
 -- The lock is `for no key update`: stronger ones would also wait for rows that only refer to the sale.
+-- Orders, allowances and the log have no foreign key to their sale: they are written by functions that have locked its
+-- row, sales are never deleted, and checking the key of every row again would double the cost of a commit.
 -- Times are kept to the millisecond, the grain of everything that is shown or hashed.
 
 create table flash_sales (
@@ -194,6 +196,8 @@ create trigger sale_log_append_only before update or delete on sale_log
     for each row execute function refuse_change('the log only grows (I15)');
 create trigger sale_log_kept before truncate on sale_log
     execute function refuse_change('the log only grows (I15)');
+create trigger flash_sales_kept before delete or truncate on flash_sales
+    execute function refuse_change('orders and the log refer to it');
 create trigger sale_orders_arrows before update of status on sale_orders
     for each row when (old.status <> 'RESERVED' and new.status <> old.status)
     execute function refuse_change('a closed order stays closed (I13)');
