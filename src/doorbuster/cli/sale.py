@@ -4,6 +4,7 @@ Owns: the names of its commands and options. Every command has `--json`. Read ne
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -175,4 +176,5 @@ def _table(head: list[str], rows: list[list[str]]) -> None:
     table = Table(*head, box=None, show_header=any(head), pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell, overflow="fold") for cell in row))  # Text: brackets in a title are no markup
-    Console(soft_wrap=False).print(table)
+    # What is read by a program is not cut to the width of a screen.
+    Console(width=None if sys.stdout.isatty() else 250).print(table)
