@@ -4,8 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from conformance.ledger_bench import LedgerBench
+from conformance.ledgers import MemoryLedger, postgres_ledger
 from conformance.stock_bench import StockBench
 from doorbuster.adapters.valkey.store import ValkeyStockStore
+from doorbuster.reference.clock import ManualClock
 from doorbuster.reference.stock import ReferenceStockStore
 
 
@@ -26,3 +29,20 @@ async def stock_bench(valkey: str | None) -> AsyncIterator[StockBench]:
         yield StockBench(store)
     finally:
         await store.close()
+
+
+@pytest.fixture(params=["reference", "postgres"])
+def postgres(request: pytest.FixtureRequest) -> str | None:
+    """Where the real database is, if this is its turn."""
+    return request.getfixturevalue("database_url") if request.param == "postgres" else None
+
+
+@pytest.fixture
+async def ledger_bench(postgres: str | None) -> AsyncIterator[LedgerBench]:
+    """An empty ledger."""
+    clock = ManualClock()
+    if postgres is None:
+        yield LedgerBench(MemoryLedger(clock))
+        return
+    async with postgres_ledger(postgres, clock) as ledger:
+        yield LedgerBench(ledger)

@@ -1,4 +1,4 @@
-"""The same shop twice: on the reference stores, and on a real Valkey and a real PostgreSQL.
+"""The same ledger twice: in memory, and on a real PostgreSQL.
 
 Both live in one invented time. In the test's own database `clock_timestamp()` is shadowed by a function that reads a
 row, so the real ledger's clock stands still until the test moves it, and both sides write the same times to the
@@ -15,20 +15,18 @@ import asyncpg
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
-from doorbuster.adapters.postgres.pool import Connection, connect
+from doorbuster.adapters.postgres.pool import Connection, Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
-from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.domain.order import Order, PaymentView
 from doorbuster.domain.outcomes import Refusal
 from doorbuster.domain.transitions import OrderStatus, PaymentState
 from doorbuster.engine.payment_ports import PayAsk
-from doorbuster.engine.ports import AuditStore, OrderStore, SaleStore, StockStore
+from doorbuster.engine.ports import AuditStore, OrderStore, SaleStore
 from doorbuster.reference.audits import ReferenceAuditStore
 from doorbuster.reference.clock import ManualClock
 from doorbuster.reference.ledger import ReferenceLedger
 from doorbuster.reference.orders import ReferenceOrderStore
 from doorbuster.reference.sales import ReferenceSaleStore
-from doorbuster.reference.stock import ReferenceStockStore
 
 GATEWAY = "simulated"
 
@@ -80,14 +78,13 @@ class Ledger(Protocol):
         ...
 
 
-class ReferenceShop:
+class MemoryLedger:
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
-        self.ledger = ReferenceLedger(clock)
-        self.sales = ReferenceSaleStore(self.ledger)
-        self.orders = ReferenceOrderStore(self.ledger)
-        self.audits = ReferenceAuditStore(self.ledger)
-        self.stock = ReferenceStockStore()
+        self.rows = ReferenceLedger(clock)
+        self.sales = ReferenceSaleStore(self.rows)
+        self.orders = ReferenceOrderStore(self.rows)
+        self.audits = ReferenceAuditStore(self.rows)
 
     async def advance_ms(self, by_ms: int) -> None:
         self.clock.advance_ms(by_ms)
@@ -100,23 +97,23 @@ class ReferenceShop:
         self._show(order_id, PaymentState.DECLINED, attempt=self._attempt(order_id), reason="no funds")
 
     async def pay(self, order_id: str) -> None:
-        order = self.ledger.orders[order_id]
-        if not self.ledger.payment_open(order):
+        order = self.rows.orders[order_id]
+        if not self.rows.payment_open(order):
             await self.begin_payment(order_id)
-        paid = self.ledger.mark_paid(order_id)
+        paid = self.rows.mark_paid(order_id)
         assert paid is not None
         assert paid.status is OrderStatus.PAID
         self._show(order_id, PaymentState.CAPTURED, attempt=self._attempt(order_id))
 
     async def return_units(self, order_id: str) -> None:
-        assert self.ledger.mark_returned(order_id)
+        assert self.rows.mark_returned(order_id)
 
     def _attempt(self, order_id: str) -> int:
-        payment = self.ledger.orders[order_id].payment
+        payment = self.rows.orders[order_id].payment
         return payment.attempt if payment else 0
 
     def _show(self, order_id: str, state: PaymentState, *, attempt: int, reason: str | None = None) -> None:
-        order = self.ledger.orders[order_id]
+        order = self.rows.orders[order_id]
         view = PaymentView(
             state=state,
             gateway=GATEWAY,
@@ -125,22 +122,18 @@ class ReferenceShop:
             currency=order.currency,
             decline_reason=reason,
         )
-        self.ledger.show_payment(order_id, view)
+        self.rows.show_payment(order_id, view)
 
 
-class RealShop:
-    """Made by `real_shop`."""
+class PostgresLedger:
+    """Made by `postgres_ledger`. `sql` is a connection beside the stores, in the same time."""
 
-    def __init__(
-        self,
-        clock: ManualClock,
-        stores: tuple[PostgresSaleStore, PostgresOrderStore, PostgresAuditStore, PostgresPaymentStore],
-        stock: ValkeyStockStore,
-        sql: Connection,
-    ) -> None:
+    def __init__(self, clock: ManualClock, database: Database, sql: Connection) -> None:
         self.clock = clock
-        self.sales, self.orders, self.audits, self._payments = stores
-        self.stock = stock
+        self.sales = PostgresSaleStore(database)
+        self.orders = PostgresOrderStore(database)
+        self.audits = PostgresAuditStore(database)
+        self._payments = PostgresPaymentStore(database)
         self.sql = sql
 
     async def advance_ms(self, by_ms: int) -> None:
@@ -184,31 +177,16 @@ class RealShop:
         return order
 
 
-class Shop(Ledger, Protocol):
-    """A ledger and its stock counter."""
-
-    @property
-    def stock(self) -> StockStore: ...
-
-
 @asynccontextmanager
-async def real_shop(database_url: str, valkey_url: str, clock: ManualClock) -> AsyncGenerator[RealShop, None]:
-    """A shop on an empty database with the schema and an empty Valkey."""
-    freezer: Connection = await asyncpg.connect(database_url)
+async def postgres_ledger(url: str, clock: ManualClock) -> AsyncGenerator[PostgresLedger, None]:
+    """A ledger on an empty database with the schema, in the time of `clock`."""
+    freezer: Connection = await asyncpg.connect(url)
     await freezer.execute(_FREEZE.format(now_ms=clock.now_ms()))
     await freezer.close()
-    sql: Connection = await asyncpg.connect(database_url)  # only a new session has the new search path
-    database = await connect(database_url)
-    stock = await ValkeyStockStore.connect(valkey_url)
-    stores = (
-        PostgresSaleStore(database),
-        PostgresOrderStore(database),
-        PostgresAuditStore(database),
-        PostgresPaymentStore(database),
-    )
+    sql: Connection = await asyncpg.connect(url)  # only a new session has the new search path
+    database = await connect(url)
     try:
-        yield RealShop(clock, stores, stock, sql)
+        yield PostgresLedger(clock, database, sql)
     finally:
-        await stock.close()
         await database.close()
         await sql.close()

@@ -1,0 +1,20 @@
+"""Every ledger passes the same batteries."""
+
+from conformance.ledger import exercise_audit_store, exercise_order_store, exercise_sale_store
+from conformance.ledger_bench import LedgerBench
+from conformance.suite import Check
+
+
+@exercise_sale_store.parameters()
+async def test_sale_store(ledger_bench: LedgerBench, check: Check[LedgerBench]) -> None:
+    await check(ledger_bench)
+
+
+@exercise_order_store.parameters()
+async def test_order_store(ledger_bench: LedgerBench, check: Check[LedgerBench]) -> None:
+    await check(ledger_bench)
+
+
+@exercise_audit_store.parameters()
+async def test_audit_store(ledger_bench: LedgerBench, check: Check[LedgerBench]) -> None:
+    await check(ledger_bench)
