@@ -343,6 +343,8 @@ async def test_an_action_is_waited_for_until_the_hold_ends(shop: Shop) -> None:
     order = await shop.order()
 
     answer = await shop.gate().pay(order.order_id, order.user_id, payment_method="pm_action_required", key="k")
+    (attempt,) = await shop.attempts(order)
+    await shop.stores.grow_old(attempt.payment_id, PAYMENT_ATTEMPT_MS + 1)
     waiting = await shop.resolve()
     await shop.stores.run_out(order.order_id)
     ended = await shop.resolve()
@@ -355,6 +357,17 @@ async def test_an_action_is_waited_for_until_the_hold_ends(shop: Shop) -> None:
     assert ended == {"voided": 1, "more": 0}
     assert shop.woken == ["releaser"]
     assert await shop.stores.orders.expire_due(limit=10) == 1
+
+
+async def test_an_attempt_that_began_in_time_may_end_after_its_hold(shop: Shop) -> None:
+    order_id, _ = await interrupted(shop, "C33 sent, call never made")
+    await shop.stores.run_out(order_id)
+
+    await shop.resolve()
+
+    order = await shop.stores.orders.get(order_id)
+    assert order is not None
+    assert order.status is OrderStatus.PAID
 
 
 async def test_a_resolver_leaves_fresh_attempts_alone(shop: Shop) -> None:

@@ -14,7 +14,7 @@ from doorbuster.domain.payment import (
     gateway_key,
     looks_like_card_number,
     may_confirm,
-    may_resume,
+    may_send,
     payment_method_problem,
     short_reason,
 )
@@ -90,13 +90,13 @@ def _at(attempt: Attempt, *, status: OrderStatus = OrderStatus.RESERVED, expires
     return msgspec.structs.replace(attempt, order=order)
 
 
-def test_an_interrupted_attempt_is_sent_again_only_while_young_and_in_time() -> None:
+def test_an_attempt_is_sent_only_while_young() -> None:
     fresh = fresh_attempt("pm_ok")
 
-    assert may_resume(_at(fresh, expires_ms=10**9), PAYMENT_ATTEMPT_MS - 1)
-    assert not may_resume(_at(fresh, expires_ms=10**9), PAYMENT_ATTEMPT_MS)
-    assert not may_resume(_at(fresh, expires_ms=100), 100)
-    assert not may_resume(_at(fresh, expires_ms=10**9, status=OrderStatus.CANCELLED), 0)
+    assert may_send(_at(fresh, expires_ms=10**9), PAYMENT_ATTEMPT_MS - 1)
+    assert may_send(_at(fresh, expires_ms=100), 100)
+    assert not may_send(_at(fresh, expires_ms=10**9), PAYMENT_ATTEMPT_MS)
+    assert not may_send(_at(fresh, expires_ms=10**9, status=OrderStatus.CANCELLED), 0)
 
 
 def test_authorized_money_buys_while_the_hold_lives_or_the_attempt_is_young() -> None:

@@ -1,5 +1,6 @@
 """What only PostgreSQL can get wrong: rules written twice, hand-written statements, and a crash of the server."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 
@@ -7,7 +8,7 @@ import pytest
 
 from doorbuster.adapters.payments.simulated import SimulatedGateway
 from doorbuster.domain.payment import PAYMENT_OPEN, PAYMENT_UNFINISHED, Operation, gateway_key
-from doorbuster.domain.transitions import PAYMENT_ARROWS, PaymentState
+from doorbuster.domain.transitions import PAYMENT_ARROWS, OrderStatus, PaymentState
 from doorbuster.engine.ports import InvariantViolation
 from payments.postgres_shop import PostgresStores, postgres_stores
 from payments.shop import Shop
@@ -81,3 +82,49 @@ async def test_hot_queries_walk_indexes(stores: PostgresStores) -> None:
         )
 
     assert any("payments_unfinished" in row[0] for row in plan)
+
+
+LOCK = """    perform from flash_sales
+    where sale_id in (select o.sale_id from sale_orders o where o.order_id = any(p_order_ids))
+    order by sale_id
+    for no key update;
+"""
+
+
+DECIDED = "where d.word in ('begun', 'free')"
+
+
+async def expire_while_beginning(shop: Shop, stores: PostgresStores, *, locked: bool) -> tuple[int, OrderStatus]:
+    """A payment begins just before its hold ends, and is slow between looking and writing; the expirer comes meanwhile.
+    Returns how many orders expired and what the order is at the end. `locked` False takes the safeguard away."""
+    (row,) = await stores.database.fetch("select pg_get_functiondef('begin_payments'::regproc) as source")
+    source: str = row["source"]
+    slow = source.replace(DECIDED, f"{DECIDED} and pg_sleep(1.5)::text = ''")
+    assert slow != source
+    assert LOCK in slow
+    await stores.database.write(slow if locked else slow.replace(LOCK, ""))
+    order = await shop.order()
+    await stores.database.write(
+        "update sale_orders set expires_at = clock_ms() + interval '700 milliseconds' where order_id = $1",
+        order.order_id,
+    )
+    paying = asyncio.ensure_future(shop.gate().pay(order.order_id, order.user_id, payment_method="pm_ok", key="k"))
+    expired = 0
+    while not paying.done():
+        expired += await stores.orders.expire_due(limit=10)
+    await paying
+    await shop.resolve()
+    return expired, (await shop.read(order)).status
+
+
+async def test_a_hold_does_not_end_while_its_payment_begins(shop: Shop, stores: PostgresStores) -> None:
+    expired, status = await expire_while_beginning(shop, stores, locked=True)
+
+    assert (expired, status) == (0, OrderStatus.PAID)
+
+
+async def test_without_the_lock_the_hold_ends_under_its_payment(shop: Shop, stores: PostgresStores) -> None:
+    """The twin: without the safeguard the race is there. Even then the buyer's money goes back (I7)."""
+    expired, status = await expire_while_beginning(shop, stores, locked=False)
+
+    assert (expired, status) == (1, OrderStatus.EXPIRED)

@@ -114,20 +114,16 @@ def method_digest(payment_method: str) -> str:
     return hashlib.sha256(payment_method.encode()).hexdigest()
 
 
-def may_resume(attempt: Attempt, now_ms: int) -> bool:
-    """Whether an interrupted attempt of which the gateway knows nothing may still be sent."""
-    return (
-        attempt.order.status is OrderStatus.RESERVED
-        and now_ms < attempt.created_ms + PAYMENT_ATTEMPT_MS
-        and now_ms < attempt.order.expires_ms
-    )
+def may_send(attempt: Attempt, now_ms: int) -> bool:
+    """Whether an attempt of which the gateway knows nothing may still be sent: it is young. That its hold ran out
+    meanwhile does not matter: it began in time, and expiry waits for its end within this bound."""
+    return attempt.order.status is OrderStatus.RESERVED and now_ms < attempt.created_ms + PAYMENT_ATTEMPT_MS
 
 
 def may_confirm(attempt: Attempt, now_ms: int) -> bool:
-    """Whether money that was authorized may still buy the order: its hold lives, or the attempt is young. (Expiry
-    waits for an attempt that began in time, within this bound.)"""
-    return attempt.order.status is OrderStatus.RESERVED and (
-        now_ms < attempt.order.expires_ms or now_ms < attempt.created_ms + PAYMENT_ATTEMPT_MS
+    """Whether money that was authorized may still buy the order: its hold lives, or the attempt is young."""
+    return may_send(attempt, now_ms) or (
+        attempt.order.status is OrderStatus.RESERVED and now_ms < attempt.order.expires_ms
     )
 
 

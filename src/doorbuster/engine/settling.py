@@ -18,7 +18,7 @@ from doorbuster.domain.payment import (
     VoidReason,
     gateway_key,
     may_confirm,
-    may_resume,
+    may_send,
     short_reason,
 )
 from doorbuster.domain.transitions import PaymentState
@@ -79,7 +79,7 @@ class Settler:
         return Settled(attempt=attempt)
 
     async def _send(self, attempt: Attempt) -> Attempt:
-        if not may_resume(attempt, self._clock.now_ms()):
+        if not may_send(attempt, self._clock.now_ms()):
             return await self._payments.void(attempt.payment_id, VoidReason.TOO_OLD)
         return await self._payments.send(attempt.payment_id)
 
@@ -89,7 +89,7 @@ class Settler:
         found = await self._gateway.look_up(charge) if interrupted else Absent()
         for _ in range(AUTHORIZE_TRIES):
             if isinstance(found, Absent):
-                if not may_resume(attempt, self._clock.now_ms()):
+                if not may_send(attempt, self._clock.now_ms()):
                     return Settled(attempt=await self._payments.void(attempt.payment_id, VoidReason.TOO_OLD))
                 found = await self._gateway.authorize(charge)
             if isinstance(found, NotExecuted | Unknown):
@@ -117,7 +117,7 @@ class Settler:
                 # Safe although a call may still be on its way: after a void it fails when it arrives.
                 moved = await self._payments.void(attempt.payment_id, VoidReason.GATEWAY_ERROR)
             case ActionRequired():
-                if self._clock.now_ms() < attempt.order.expires_ms:
+                if may_confirm(attempt, self._clock.now_ms()):
                     return Settled(attempt=attempt, action=dict(found.data))
                 moved = await self._payments.void(attempt.payment_id, VoidReason.TOO_OLD)
             case NotExecuted() | Unknown():
