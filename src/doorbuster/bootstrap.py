@@ -88,7 +88,8 @@ class World:
 async def _open(settings: Settings) -> AsyncGenerator[World]:
     """Connect to both stores and learn the time, however long they take within reason."""
     database = await _patiently("PostgreSQL", lambda: connect(settings.database_url))
-    stock = await _patiently("Valkey", lambda: ValkeyStockStore.connect(settings.valkey_url))
+    stock = await ValkeyStockStore.connect(settings.valkey_url)
+    await _patiently("Valkey", stock.load_library)
     clock = SystemClock()
     world = World(settings, database, stock, clock)
     try:

@@ -1,0 +1,267 @@
+"""`doorbuster demo`: a whole sale in a minute, and the proof at the end.
+
+Owns: the course of the demo. Everything is real: the servers, the HTTP, the crowd in a process of its own. What is
+claimed at the end is counted by plain SQL on a connection of its own, not asked of the engine.
+"""
+
+import asyncio
+import contextlib
+import random
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from rich.console import Console
+
+from doorbuster.adapters.embedded.errors import EmbeddedError
+from doorbuster.adapters.system import wall_ms
+from doorbuster.api.auth import sign
+from doorbuster.api.shapes import AdminSaleView, AuditView, SaleView, stamp
+from doorbuster.cli.demo_proof import Proof, count_by_sql, prove
+from doorbuster.cli.demo_view import DemoView, print_summary
+from doorbuster.cli.settings import read
+from doorbuster.cli.supervisor import Stack
+from doorbuster.rehearsal.__main__ import Start
+from doorbuster.rehearsal.crowd import Progress, Result
+from doorbuster.rehearsal.plan import CrowdPlan
+
+_OPENS_IN_S: Final = 4.0
+_HOLD_S: Final = 5
+"""A hold ends soon here, so that what is abandoned is seen to come back and to be sold again."""
+_SETTLE_S: Final = 90.0
+_LOOK_S: Final = 0.25
+
+
+class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
+    units: int
+    buyers: int
+    abandon: float
+    decline: float
+    seed: int
+    keep: bool
+    as_json: bool
+
+
+def run(
+    *,
+    units: int,
+    buyers: int,
+    mode: str,
+    abandon: float,
+    decline: float,
+    seed: int | None,
+    keep: bool,
+    port: int,
+    data_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Returns the exit code: 0 every promise held, 1 one did not, 2 the demo could not be run."""
+    problem = _problem(units, buyers, mode, abandon, decline)
+    if problem:
+        print(f"doorbuster demo: {problem}", file=sys.stderr)
+        return 2
+    options = DemoOptions(
+        units=units,
+        buyers=buyers,
+        abandon=abandon,
+        decline=decline,
+        seed=random.SystemRandom().randrange(1_000_000) if seed is None else seed,
+        keep=keep,
+        as_json=as_json,
+    )
+    place = data_dir or Path(tempfile.mkdtemp(prefix="doorbuster-demo-"))
+    place.mkdir(parents=True, exist_ok=True)
+    place.chmod(0o755)  # the servers run as another user; what they keep in it is theirs alone
+    settings = read(port=port, data_dir=place, dev_identities=True, host="127.0.0.1", log_format="json")
+    try:
+        return asyncio.run(_demo(options, Stack(settings, log_file=place / "doorbuster.log")))
+    except EmbeddedError as error:
+        print(f"doorbuster demo: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    finally:
+        if data_dir is None:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _problem(units: int, buyers: int, mode: str, abandon: float, decline: float) -> str:
+    if mode != "race":
+        return f"--mode {mode}: there is one mode yet, race"
+    if not 1 <= units <= 1_000_000 or not 1 <= buyers <= 1_000_000:
+        return "--units and --buyers have to be from 1 to 1,000,000"
+    if not (0 <= abandon <= 1 and 0 <= decline <= 1 and abandon + decline <= 1):
+        return "--abandon and --decline are shares from 0 to 1, together at most 1"
+    return ""
+
+
+async def _demo(options: DemoOptions, stack: Stack) -> int:
+    console = Console(stderr=options.as_json)
+    with console.status("starting Valkey, PostgreSQL, a gate, a worker and a payment gateway …"):
+        await stack.start()
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+            shop = _Shop(stack, session)
+            sale = await shop.create(options)
+            result, timeline = await _sell(options, stack, shop, sale, console)
+            proof = await _wrap_up(options, stack, shop, sale, result)
+        if options.as_json:
+            print(msgspec.json.encode(_document(options, result, proof)).decode())
+        else:
+            print_summary(console, options, result, proof, timeline)
+        if options.keep:
+            await _keep(stack, sale, console)
+        return 0 if proof.held else 1
+    finally:
+        await stack.stop()
+
+
+class _Shop:
+    """The stack over HTTP, as an operator has it."""
+
+    def __init__(self, stack: Stack, session: aiohttp.ClientSession) -> None:
+        self._stack = stack
+        self._session = session
+        self._headers = {"Authorization": f"Bearer {stack.admin_token}"}
+
+    async def create(self, options: DemoOptions) -> AdminSaleView:
+        now = wall_ms()
+        body = {
+            "product_id": "demo-sneaker",
+            "title": "Doorbuster demo",
+            "quantity_available": options.units,
+            "price_cents": 4999,
+            "currency": "EUR",
+            "start_time": stamp(now + int(_OPENS_IN_S * 1000)),
+            "end_time": stamp(now + 3_600_000),
+            "checkout_ttl_seconds": _HOLD_S,
+        }
+        return msgspec.json.decode(await self.call("POST", "/v1/admin/sales", body), type=AdminSaleView)
+
+    async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
+        async with self._session.request(method, self._stack.url + path, json=body, headers=self._headers) as response:
+            content = await response.read()
+            if response.status >= 400:
+                raise EmbeddedError(f"{method} {path} answered {response.status}: {content[:300].decode()}")
+            return content
+
+    async def look(self, sale_id: str) -> SaleView:
+        return msgspec.json.decode(await self.call("GET", f"/v1/sales/{sale_id}"), type=SaleView)
+
+
+async def _sell(
+    options: DemoOptions, stack: Stack, shop: _Shop, sale: AdminSaleView, console: Console
+) -> tuple[Result, dict[str, float]]:
+    """The sale itself: the crowd in its own process, the view here."""
+    plan = CrowdPlan(seed=options.seed, buyers=options.buyers, abandon=options.abandon, decline=options.decline)
+    opens_in_s = max(0.5, (_parse_ms(sale.start_time) - wall_ms()) / 1000)
+    start = Start(
+        url=stack.url,
+        sale_id=sale.sale_id,
+        plan=plan,
+        buyer_secret=stack.buyer_secret,
+        audience=stack.settings.buyer_audience,
+        give_up_s=_SETTLE_S,
+        opens_in_s=opens_in_s,
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "doorbuster.rehearsal", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        limit=1 << 28,
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(msgspec.json.encode(start) + b"\n")
+    process.stdin.close()
+    view = DemoView(console, options, opens_in_s, live=not options.as_json)
+    latest = _Latest()
+    reading = asyncio.create_task(_read(process, latest))
+    try:
+        with view:
+            while not reading.done():
+                await asyncio.wait([reading], timeout=_LOOK_S)
+                seen = await shop.look(sale.sale_id)
+                view.show(seen, latest.progress)
+                if seen.availability.sold == options.units and process.returncode is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        process.send_signal(signal.SIGTERM)  # sold out for good: nobody has to go on asking
+        reading.result()
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        await process.wait()
+    if latest.result is None:
+        raise EmbeddedError("the crowd's process ended without a result; its output says why")
+    return latest.result, view.timeline
+
+
+class _Latest:
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+        self.result: Result | None = None
+
+
+async def _read(process: asyncio.subprocess.Process, latest: _Latest) -> None:
+    assert process.stdout is not None
+    async for line in process.stdout:
+        latest.progress = msgspec.json.decode(line, type=Progress)
+        if latest.progress.done:
+            latest.result = msgspec.json.decode(line, type=Result)
+
+
+async def _wrap_up(options: DemoOptions, stack: Stack, shop: _Shop, sale: AdminSaleView, result: Result) -> Proof:
+    """Let what is held end, end the sale, audit it, and count what is in PostgreSQL."""
+    end = asyncio.get_running_loop().time() + _HOLD_S + 15
+    while asyncio.get_running_loop().time() < end:
+        seen = await shop.look(sale.sale_id)
+        if seen.availability.held == 0:
+            break
+        await asyncio.sleep(_LOOK_S)
+    await shop.call("POST", f"/v1/admin/sales/{sale.sale_id}/end", {"reason": "the demo is over"})
+    audit = msgspec.json.decode(
+        await shop.call("POST", f"/v1/admin/sales/{sale.sale_id}/audit", {"reason": "demo"}), type=AuditView
+    )
+    book = msgspec.json.decode(await shop.call("GET", "/v1/admin/gateways/simulated/book"))["charges"]
+    counted = await count_by_sql(stack.database_url, sale.sale_id)
+    return prove(counted, audit, book, result, units=options.units, price_cents=sale.price_cents)
+
+
+def _document(options: DemoOptions, result: Result, proof: Proof) -> dict[str, Any]:
+    crowd = msgspec.structs.asdict(result)
+    crowd.pop("acknowledged")
+    crowd.pop("paid_orders")
+    return {
+        "held": proof.held,
+        "seed": options.seed,
+        "units": options.units,
+        "buyers": options.buyers,
+        "checks": [msgspec.structs.asdict(check) for check in proof.checks],
+        "counted": msgspec.structs.asdict(proof.counted),
+        "audit": proof.audit_verdict,
+        "crowd": crowd,
+    }
+
+
+async def _keep(stack: Stack, sale: AdminSaleView, console: Console) -> None:
+    token = sign(
+        stack.buyer_secret, "visitor", audience=stack.settings.buyer_audience, now_s=wall_ms() // 1000, ttl_s=86_400
+    )
+    console.print(f"\nStill running at {stack.url} (documentation: {stack.url}/docs). Ctrl-C stops it.")
+    console.print(f"  operator token  {stack.admin_token}", highlight=False, soft_wrap=True)
+    console.print(f"  buyer token     {token}", highlight=False, soft_wrap=True)
+    console.print(f"  try             curl {stack.url}/v1/sales/{sale.sale_id}", highlight=False, soft_wrap=True)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def _parse_ms(text: str) -> int:
+    from datetime import datetime  # noqa: PLC0415 - parsing a time the API wrote, not reading a clock
+
+    return int(datetime.fromisoformat(text).timestamp() * 1000)

@@ -1,0 +1,214 @@
+"""A crowd at work: every buyer of a plan, over real HTTP, at its own time.
+
+Owns: what a buyer does with each answer, and what is measured. The generator is open-loop: a buyer comes when the plan
+says, however slow the servers are, and the latency of a request counts from the moment it was meant to be sent.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from doorbuster.api.auth import sign
+from doorbuster.rehearsal.client import Answer, Client, Lost
+from doorbuster.rehearsal.histogram import Histogram
+from doorbuster.rehearsal.plan import Buyer, CrowdPlan, Fate, draw_crowd
+
+_TOKEN_TTL_S = 3600
+_FINAL = frozenset({"sold-out", "ended", "blocked", "already-purchased", "not-found", "limit-exceeded"})
+
+
+class CrowdTask(msgspec.Struct, kw_only=True):
+    """What a crowd process is told."""
+
+    url: str
+    sale_id: str
+    plan: CrowdPlan
+    buyer_secret: str
+    audience: str
+    connections: int = 128
+    give_up_s: float = 55.0
+    """Counted from the start of the sale: then everybody goes home, whatever is left."""
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """The crowd at one moment."""
+
+    requests: int
+    arrived: int
+    gone: int
+    orders: int
+    paid: int
+    unknown: int
+    answers: dict[str, int]
+    p50_ms: float
+    p99_ms: float
+    done: bool = False
+
+
+class Result(Progress, kw_only=True):
+    """The crowd at the end. `acknowledged` maps each order the crowd was told of to its buyer."""
+
+    max_ms: float
+    acknowledged: dict[str, str]
+    paid_orders: list[str]
+    cpu_s: float = 0.0
+
+
+class _Problem(msgspec.Struct):
+    code: str = ""
+
+
+class _Order(msgspec.Struct):
+    order_id: str
+    status: str
+
+
+_problems = msgspec.json.Decoder(_Problem)
+_orders = msgspec.json.Decoder(_Order)
+
+
+class Crowd:
+    """`run` ends when everybody has gone home. `clock` is seconds of the same clock `opens_at` is told in."""
+
+    def __init__(self, task: CrowdTask, client: Client, clock: Callable[[], float]) -> None:
+        self._task = task
+        self._client = client
+        self._clock = clock
+        self._opens_at = 0.0
+        self.latency = Histogram()
+        self.answers: Counter[str] = Counter()
+        self.acknowledged: dict[str, str] = {}
+        self.paid: list[str] = []
+        self.unknown = 0
+        self.arrived = 0
+        self.gone = 0
+
+    async def run(self, opens_at: float, now_s: int) -> None:
+        """`opens_at` on our clock; `now_s` is the wall's time, for the tokens."""
+        self._opens_at = opens_at
+        tasks = [
+            asyncio.ensure_future(self._buyer(buyer, self._headers(buyer, now_s)))
+            for buyer in draw_crowd(self._task.plan)
+        ]
+        await asyncio.gather(*tasks)
+
+    def progress(self) -> Progress:
+        return Progress(**self._numbers())
+
+    def result(self, cpu_s: float) -> Result:
+        return Result(
+            **self._numbers(),
+            done=True,
+            max_ms=self.latency.max_s * 1000,
+            acknowledged=self.acknowledged,
+            paid_orders=self.paid,
+            cpu_s=cpu_s,
+        )
+
+    def _numbers(self) -> dict[str, Any]:
+        return {
+            "requests": self._client.requests,
+            "arrived": self.arrived,
+            "gone": self.gone,
+            "orders": len(self.acknowledged),
+            "paid": len(self.paid),
+            "unknown": self.unknown,
+            "answers": dict(self.answers),
+            "p50_ms": self.latency.percentile(50) * 1000,
+            "p99_ms": self.latency.percentile(99) * 1000,
+        }
+
+    def _headers(self, buyer: Buyer, now_s: int) -> bytes:
+        token = sign(
+            self._task.buyer_secret, buyer.user_id, audience=self._task.audience, now_s=now_s, ttl_s=_TOKEN_TTL_S
+        )
+        return f"authorization: Bearer {token}\r\n".encode()
+
+    async def _buyer(self, buyer: Buyer, headers: bytes) -> None:
+        intended = self._opens_at + buyer.arrives_s
+        await self._until(intended)
+        self.arrived += 1
+        order_id = await self._reserve(buyer, headers, intended)
+        if order_id is not None:
+            self.acknowledged[order_id] = buyer.user_id
+            await self._decide(buyer, headers, order_id)
+        self.gone += 1
+
+    async def _reserve(self, buyer: Buyer, headers: bytes, intended: float) -> str | None:
+        """The id of an order, or None when this buyer goes home without one."""
+        path = f"/v1/sales/{self._task.sale_id}/orders"
+        keyed = headers + f"idempotency-key: {buyer.user_id}\r\n".encode()
+        clicks = 2 if buyer.double_click else 1
+        while self._clock() < self._opens_at + self._task.give_up_s:
+            asks = (self._ask("POST", path, keyed, b'{"quantity":1}', intended) for _ in range(clicks))
+            answers = await asyncio.gather(*asks)
+            clicks = 1
+            won = next((answer for answer in answers if answer is not None and answer.status == 201), None)
+            if won is not None:
+                return _orders.decode(won.body).order_id
+            answer = answers[0]
+            wait_s = 0.2 + buyer.pace / 2
+            if answer is not None:
+                code = _problems.decode(answer.body).code
+                if code in _FINAL or (code == "all-held" and not buyer.patient):
+                    return None
+                wait_s = max(answer.retry_after_s, 0.1) * (0.9 + 0.2 * buyer.pace)
+                if code == "not-started":
+                    wait_s = max(0.0, self._opens_at - self._clock()) + buyer.pace * 0.5
+            intended = self._clock() + wait_s
+            await self._until(intended)
+        return None
+
+    async def _decide(self, buyer: Buyer, headers: bytes, order_id: str) -> None:
+        match buyer.fate:
+            case Fate.ABANDONS:
+                return
+            case Fate.CANCELS:
+                await self._ask("DELETE", f"/v1/orders/{order_id}", headers, b"", self._clock())
+            case Fate.DECLINED_AND_LEAVES:
+                await self._pay(headers, order_id, "pm_declined", buyer)
+            case Fate.DECLINED_THEN_PAYS:
+                await self._pay(headers, order_id, "pm_declined", buyer)
+                await self._pay(headers, order_id, "pm_ok", buyer)
+            case Fate.PAYS:
+                await self._pay(headers, order_id, "pm_ok", buyer)
+
+    async def _pay(self, headers: bytes, order_id: str, method: str, buyer: Buyer) -> None:
+        """Until the answer is definite; the same key throughout."""
+        keyed = headers + f"idempotency-key: {method} {order_id}\r\n".encode()
+        body = b'{"payment_method":"%s"}' % method.encode()
+        while self._clock() < self._opens_at + self._task.give_up_s:
+            answer = await self._ask("POST", f"/v1/orders/{order_id}/payment", keyed, body, self._clock())
+            if answer is not None and answer.status == 200:
+                self.paid.append(order_id)
+                return
+            if answer is not None and answer.status not in {202, 429, 503}:
+                return
+            wait_s = 0.3 if answer is None else max(answer.retry_after_s, 0.3)
+            await self._until(self._clock() + wait_s * (1 + buyer.pace / 2))
+
+    async def _ask(self, method: str, path: str, headers: bytes, body: bytes, intended: float) -> Answer | None:
+        """None: the answer was lost. Every answer is counted and its latency taken from `intended`."""
+        try:
+            answer = await self._client.ask(method, path, headers, body)
+        except Lost:
+            self.unknown += 1
+            return None
+        self.latency.record(self._clock() - intended)
+        self.answers[_kind(answer)] += 1
+        return answer
+
+    async def _until(self, moment: float) -> None:
+        await asyncio.sleep(max(0.0, moment - self._clock()))
+
+
+def _kind(answer: Answer) -> str:
+    if answer.status < 400:
+        return {200: "done", 201: "reserved", 202: "under way"}.get(answer.status, str(answer.status))
+    try:
+        return _problems.decode(answer.body).code or str(answer.status)
+    except msgspec.DecodeError:
+        return str(answer.status)
