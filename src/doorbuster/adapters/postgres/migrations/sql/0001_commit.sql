@@ -51,6 +51,8 @@ declare
     v_fresh boolean[] := '{}';
     v_new integer := 0;
     v_units integer := 0;
+    v_known boolean;
+    v_buyers boolean;
     v_blocks boolean;
     v_over_limit integer;
     v_log record;
@@ -87,7 +89,12 @@ begin
         when v_now < v_sale.start_time then 'not_started'
     end;
 
-    v_blocks := exists (select from sale_blocklist where sale_id = p_sale_id);
+    -- A crowd is mostly strangers: three probes for the whole batch say which look-ups are worth making for each hold.
+    v_known := exists (select from sale_orders o where o.order_id = any(p_ids));
+    v_buyers := exists (
+        select from user_sale_eligibility a where a.sale_id = p_sale_id and a.user_id = any(p_users)
+    );
+    v_blocks := exists (select from sale_blocklist l where l.sale_id = p_sale_id);
 
     for v_hold in
         select
@@ -99,9 +106,11 @@ begin
             length(h.user_id) between 1 and 200 as nameable
         from unnest(p_ids, p_users, p_quantities, p_keys, p_digests)
             with ordinality as h (id, user_id, quantity, key, digest, n)
-        left join lateral (select * from sale_orders o where o.order_id = h.id limit 1) same on true
+        left join lateral (select * from sale_orders o where v_known and o.order_id = h.id limit 1) same on true
         left join lateral (
-            select * from user_sale_eligibility a where a.sale_id = p_sale_id and a.user_id = h.user_id limit 1
+            select * from user_sale_eligibility a
+            where v_buyers and a.sale_id = p_sale_id and a.user_id = h.user_id
+            limit 1
         ) e on true
         -- Every order left its buyer's allowance behind: without one there is no key to look for.
         left join lateral (
@@ -187,10 +196,17 @@ begin
         raise exception 'sale % changed under its lock', p_sale_id using errcode = '40001';
     end if;
 
-    return query
-    select a.word, ms(v_now), ms(v_ends), v_sale.price_cents, v_sale.currency, o
-    from unnest(v_words, v_owners) with ordinality as a (word, owner, n)
-    left join order_view o on o.order_id = a.owner
-    order by a.n;
+    if v_known or v_buyers then
+        return query
+        select a.word, ms(v_now), ms(v_ends), v_sale.price_cents, v_sale.currency, o
+        from unnest(v_words, v_owners) with ordinality as a (word, owner, n)
+        left join order_view o on o.order_id = a.owner
+        order by a.n;
+    else
+        return query
+        select a.word, ms(v_now), ms(v_ends), v_sale.price_cents, v_sale.currency, null::order_view
+        from unnest(v_words) with ordinality as a (word, n)
+        order by a.n;
+    end if;
 end
 $$;
