@@ -30,6 +30,12 @@ class _Own:
         """None while it does not run."""
         return self._server.process.pid
 
+    @property
+    def log(self) -> Path:
+        """What it wrote; all its starts."""
+        assert self._server.process.log is not None
+        return self._server.process.log
+
     async def start(self) -> None:
         await self._server.start()
 

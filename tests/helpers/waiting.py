@@ -1,8 +1,8 @@
 """Waiting for something to become true, without sleeping for a guessed time."""
 
-import asyncio
 import inspect
 import time
+from asyncio import sleep
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -27,4 +27,4 @@ async def until(predicate: "Callable[[], T | Awaitable[T]]", *, within: float = 
             return answer
         if time.monotonic() > end:
             raise AssertionError(f"not within {within} s: {what or predicate}; last: {problem or answer!r}")
-        await asyncio.sleep(_STEP_S)
+        await sleep(_STEP_S)

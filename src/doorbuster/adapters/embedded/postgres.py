@@ -75,25 +75,26 @@ class EmbeddedPostgres:
 
     def __init__(self, data: Path, *, log: Path, settings: Mapping[str, str] | None = None) -> None:
         self.data = data.absolute()
-        self._sockets = socket_folder(self.data, _SOCKET)
+        self.socket_folder = socket_folder(self.data, _SOCKET)
         self._settings = {**_SETTINGS, **(settings or {})}
         self.process = Process("postgresql", ending=_ENDING, death_signal=signal.SIGINT, log=log)
         self.url = self.url_of(DATABASE)
 
     def url_of(self, database: str) -> str:
-        return f"postgresql://{USER}@/{quote(database)}?host={quote(str(self._sockets), safe='')}"
+        return f"postgresql://{USER}@/{quote(database)}?host={quote(str(self.socket_folder), safe='')}"
 
     async def start(self) -> None:
         """Make the data if there is none, start, and return when it takes connections. EmbeddedError, and nothing
         runs, if it does not come up."""
+        await self.process.stop()  # a process that was killed stays in the way until it is waited for
         try:
             identity, program = choose(_program(), self.data)
             if not (self.data / "PG_VERSION").exists():
                 await self._make_data(identity, program)
             self._check_version()
             identity.own(self.data)
-            if self._sockets != self.data:
-                own_socket_folder(self._sockets, identity)
+            if self.socket_folder != self.data:
+                own_socket_folder(self.socket_folder, identity)
             await self._end_leftover()
             await self._come_up(identity, program)
         except OSError as problem:
@@ -106,8 +107,8 @@ class EmbeddedPostgres:
     async def stop(self) -> None:
         """Returns when everything is written and it has ended."""
         await self.process.stop()
-        if self._sockets != self.data:
-            shutil.rmtree(self._sockets, ignore_errors=True)
+        if self.socket_folder != self.data:
+            shutil.rmtree(self.socket_folder, ignore_errors=True)
 
     async def _make_data(self, identity: Identity, program: Program) -> None:
         making = self.data.with_name(f"{self.data.name}.making")
@@ -160,7 +161,7 @@ class EmbeddedPostgres:
 
     async def _come_up(self, identity: Identity, program: Program) -> None:
         """Start it; again for a while if processes of a killed predecessor are still there."""
-        command = [str(program.path), "-D", str(self.data), "-k", str(self._sockets)]
+        command = [str(program.path), "-D", str(self.data), "-k", str(self.socket_folder)]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         loop = asyncio.get_running_loop()

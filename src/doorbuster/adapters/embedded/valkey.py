@@ -60,6 +60,7 @@ class EmbeddedValkey:
     async def start(self) -> None:
         """Start and return when it has loaded its data. A file it cannot read is set aside first. EmbeddedError, and
         nothing runs, if it does not come up."""
+        await self.process.stop()  # a process that was killed stays in the way until it is waited for
         try:
             if not await self._start(may_set_aside=True):
                 self._set_aside()
