@@ -5,11 +5,13 @@ Owns: the translation of its replies, and what a silence means: not connected is
 Read next: `engine/payment_ports.py`.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from doorbuster.adapters.payments.simulated_book import BookLine
 from doorbuster.engine.payment_ports import (
@@ -31,7 +33,9 @@ from doorbuster.engine.ports import StoreUnavailable
 
 CALL_S: Final = 3.0
 """Deadline of one call; a slow method takes two seconds."""
-CONNECT_S: Final = 1.0
+CALLS_MAX: Final = 128
+"""Calls out at once, each on a connection of its own. More wait here, before their deadline begins to run: a crowd
+that opened hundreds of connections at once would time out at that."""
 BOOK_S: Final = 30.0
 
 
@@ -49,14 +53,14 @@ class _Listing(msgspec.Struct, frozen=True):
 
 
 class SimulatedGateway:
-    """`url` is where `doorbuster gateway` listens. Connections are kept open and opened as needed: how many calls are
-    out at once is bounded by the callers. Close it with `close`."""
+    """`url` is where `doorbuster gateway` listens. Connections are opened as needed and kept. Close it with `close`."""
 
     name = "simulated"
 
     def __init__(self, url: str, *, call_s: float = CALL_S) -> None:
         self._url = url.rstrip("/")
-        self._timeout = aiohttp.ClientTimeout(total=call_s, sock_connect=min(CONNECT_S, call_s))
+        self._timeout = aiohttp.ClientTimeout(total=call_s)
+        self._slots = asyncio.Semaphore(CALLS_MAX)
         self._session: aiohttp.ClientSession | None = None
         self._encoder = msgspec.json.Encoder()
         self._replies = msgspec.json.Decoder(_Reply)
@@ -169,7 +173,8 @@ class SimulatedGateway:
                 }
             )
         try:
-            async with self._open().request(method, self._url + path, data=content, headers=headers) as response:
+            url = URL(self._url + path, encoded=True)
+            async with self._slots, self._open().request(method, url, data=content, headers=headers) as response:
                 body = await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as problem:
             return NotExecuted(detail=type(problem).__name__)
@@ -184,7 +189,7 @@ class SimulatedGateway:
 
     async def _list(self, path: str) -> list[BookLine]:
         try:
-            timeout = aiohttp.ClientTimeout(total=BOOK_S, sock_connect=CONNECT_S)
+            timeout = aiohttp.ClientTimeout(total=BOOK_S)
             async with self._open().get(self._url + path, timeout=timeout) as response:
                 body = await response.read()
         except (aiohttp.ClientError, TimeoutError) as problem:
