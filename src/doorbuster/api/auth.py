@@ -62,11 +62,11 @@ class Buyers:
         self._keys = keys
         self._known: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
 
-    def recall(self, authorization: bytes | None) -> str | None:
+    def recall(self, authorization: bytes | None, now_ms: int) -> str | None:
         """The buyer of a token that is known, or can be checked without waiting. None: ask `identify`."""
         if authorization is not None:
             known = self._known.get(authorization)
-            if known is not None and known[1] > self._clock.now_ms() / 1000:
+            if known is not None and known[1] * 1000 > now_ms:
                 return known[0]
         if self._keys is None:
             return self._check(authorization)
@@ -74,7 +74,7 @@ class Buyers:
 
     async def identify(self, authorization: bytes | None) -> str:
         """The user id of the caller. Raises Refused (unauthenticated) for every token that is not good."""
-        user_id = self.recall(authorization)
+        user_id = self.recall(authorization, self._clock.now_ms())
         if user_id is not None:
             return user_id
         assert self._keys is not None

@@ -40,6 +40,7 @@ class _FastCycle:
         "request",
         "response_complete",
         "started",
+        "task",
         "too_large",
     )
 
@@ -54,6 +55,7 @@ class _FastCycle:
         self.started = False
         self.disconnected = False
         self.response_complete = False
+        self.task: asyncio.Task[None] | None = None
         self.message_event = self  # `set` is called when more of the body is there, or when the client has gone
 
     def start(self) -> None:
@@ -77,10 +79,8 @@ class _FastCycle:
     def _run(self) -> None:
         self.request.body = b"" if self.too_large else bytes(self.body)
         self.request.body_too_large = self.too_large
-        protocol = self.protocol
-        task = protocol.loop.create_task(self._answer())
-        protocol.tasks.add(task)
-        task.add_done_callback(protocol.tasks.discard)
+        # The cycle is the task's one owner. A stopping server waits for the connection, so it waits for this too.
+        self.task = self.protocol.loop.create_task(self._answer())
 
     async def _answer(self) -> None:
         reply = await self.protocol.dispatch.answer(self.request)

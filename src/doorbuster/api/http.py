@@ -5,6 +5,7 @@ Owns: the two shapes, and how problems are said (RFC 9457). Read next: `routes.p
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +22,7 @@ _encoder = msgspec.json.Encoder()
 class Request:
     """One request. Header names are lower case; `parameters` are those of the path."""
 
-    __slots__ = ("body", "body_too_large", "headers", "method", "parameters", "path", "query")
+    __slots__ = ("_by_name", "body", "body_too_large", "headers", "method", "parameters", "path", "query")
 
     def __init__(self, method: str, path: str, query: bytes, headers: list[Header], body: bytes) -> None:
         self.method = method
@@ -31,13 +32,13 @@ class Request:
         self.body = body
         self.body_too_large = False
         self.parameters: Mapping[str, str] = {}
+        self._by_name: dict[bytes, bytes] | None = None
 
     def header(self, name: bytes) -> bytes | None:
-        """The first header of this name."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        """The header of this name; of several the last."""
+        if self._by_name is None:
+            self._by_name = dict(self.headers)
+        return self._by_name.get(name)
 
 
 class Reply:
@@ -88,19 +89,28 @@ def json_reply(status: int, value: Any, headers: tuple[Header, ...] = ()) -> Rep
 
 def problem_reply(refusal: Refusal, *, status: int | None = None, headers: tuple[Header, ...] = ()) -> Reply:
     """The problem document of a refusal; `status` only where HTTP itself has a word for it (405)."""
+    status = status or refusal.rule.status
+    body, own_headers = _problem(refusal, status)
+    return Reply(status, body, PROBLEM, (*headers, *own_headers), refusal.code.value)
+
+
+@lru_cache(maxsize=4096)
+def _problem(refusal: Refusal, status: int) -> tuple[bytes, tuple[Header, ...]]:
+    """Body and headers. Kept, because a crowd is told the same thing ten thousand times."""
     rule, code = RULES[refusal.code], refusal.code.value
     problem = Problem(
         type=f"urn:doorbuster:problem:{code}",
         title=rule.title,
-        status=status or rule.status,
+        status=status,
         code=code,
         detail=refusal.detail,
         advice=rule.advice,
         retry_after_ms=refusal.retry_after_ms,
     )
+    headers: tuple[Header, ...] = ()
     if refusal.retry_after_ms is not None:
         seconds = max(1, math.ceil(refusal.retry_after_ms / 1000))
-        headers = (*headers, (b"retry-after", str(seconds).encode()))
+        headers = ((b"retry-after", str(seconds).encode()),)
     if refusal.code is Code.UNAUTHENTICATED:
         headers = (*headers, (b"www-authenticate", b'Bearer realm="doorbuster"'))
-    return Reply(status or rule.status, _encoder.encode(problem), PROBLEM, headers, code)
+    return _encoder.encode(problem), headers

@@ -27,7 +27,7 @@ class Pace:
     def wait_ms(self, user_id: str, now_s: float) -> int:
         """0 if this request may pass, else milliseconds until one may."""
         level, at = self._buckets.get(user_id, (self._burst, now_s))
-        level = min(self._burst, level + (now_s - at) * self._per_second)
+        level = min(self._burst, level + max(0.0, now_s - at) * self._per_second)
         if level < 1.0:
             return int((1.0 - level) / self._per_second * 1000) + 1
         self._buckets[user_id] = (level - 1.0, now_s)

@@ -28,13 +28,13 @@ def _ms(time: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
 
 
-class OrderBody(msgspec.Struct, forbid_unknown_fields=True):
+class OrderBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """How many units; one buyer may have 1 to the sale's limit."""
 
     quantity: int = 1
 
 
-class PaymentBody(msgspec.Struct, forbid_unknown_fields=True):
+class PaymentBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The method's token, as the gateway's own page gave it. Never a card number."""
 
     payment_method: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
