@@ -28,6 +28,8 @@ _POLL_S: Final = 0.02
 _LOG_BYTES_MAX: Final = 10_000_000
 """A log that is larger when its process starts is moved aside; one older log is kept."""
 _TAIL_BYTES: Final = 8_000
+_COMPLAINTS: Final = ("FATAL", "PANIC", "rror", "No space", "Fatal", "an't ")
+_LINES_QUOTED: Final = 4
 # Looked up before any fork: a lookup in the child of a threaded process could meet a lock that nobody will release.
 _prctl: Final = ctypes.CDLL(None, use_errno=True).prctl if _LINUX else None
 
@@ -188,10 +190,12 @@ def _make_room(log: Path) -> int:
 
 
 def telling_lines(output: str) -> str:
-    """What matters in a server's last output, on one line: its complaints, else its last words."""
+    """What matters in a server's output, on one line: its first complaint and what follows, else its last words."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "rror", "No space", "Fatal"))]
-    return " | ".join((telling or lines)[-3:])
+    for number, line in enumerate(lines):
+        if any(word in line for word in _COMPLAINTS):
+            return " | ".join(lines[number : number + _LINES_QUOTED])
+    return " | ".join(lines[-_LINES_QUOTED:])
 
 
 def is_running(pid: int, *, naming: str) -> bool:

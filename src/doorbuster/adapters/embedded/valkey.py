@@ -26,7 +26,8 @@ _PID_FILE: Final = "valkey.pid"
 _READY_WITHIN_S: Final = 60.0
 """It reads its file first: a million holds take about three seconds."""
 _PROBE_S: Final = 0.005
-_UNREADABLE: Final = ("bad file format", "unexpected end of file", "wrong signature", "short read")
+_UNREADABLE: Final = ("append only file", "rdb", "short read", "wrong signature")
+"""Words of its last complaint when a file of its own is what it cannot read."""
 _SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "port": "0",
@@ -92,11 +93,10 @@ class EmbeddedValkey:
         self.process.spawn(command, {"LANG": "C.UTF-8", "TZ": "UTC"}, identity=identity)
         if await self._ready():
             return True
-        output = self.process.output_since_start()
-        if may_set_aside and any(words in output.lower() for words in _UNREADABLE):
+        told, full = telling_lines(self.process.output_since_start()), full_disk(self.data)
+        if may_set_aside and not full and any(words in told.lower() for words in _UNREADABLE):
             return False
-        told = telling_lines(output) or "it said nothing"
-        why = "; ".join(filter(None, [full_disk(self.data), told]))
+        why = "; ".join(filter(None, [full, told])) or "it said nothing"
         raise EmbeddedError(
             f"valkey ended with {self.process.returncode} at its start: {why} (log: {self.process.log})"
         )
@@ -133,10 +133,11 @@ class EmbeddedValkey:
         with contextlib.suppress(OSError, ValueError):
             pid = int((self.data / _PID_FILE).read_text())
             for number in (signal.SIGTERM, signal.SIGKILL):
-                for _ in range(1_000):
+                for turn in range(2_000):
                     if not is_running(pid, naming=str(self.socket)):
                         return
-                    os.kill(pid, number)
+                    if turn == 0:
+                        os.kill(pid, number)
                     await asyncio.sleep(_PROBE_S)
 
     def _set_aside(self) -> None:
