@@ -1,0 +1,211 @@
+"""A gate in memory: the real API and the real use cases on reference stores, and callers with tokens."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from pydantic import SecretStr
+
+from doorbuster.api.app import Api, create_app
+from doorbuster.api.auth import sign
+from doorbuster.api.http import Header, Reply, Request
+from doorbuster.api.services import Services
+from doorbuster.api.shapes import stamp
+from doorbuster.config import load_settings
+from doorbuster.engine.auditing import Auditing
+from doorbuster.engine.board import SaleBoard
+from doorbuster.engine.committing import Committer
+from doorbuster.engine.distrust import Distrust
+from doorbuster.engine.operating import Operating
+from doorbuster.engine.ordering import Ordering
+from doorbuster.engine.paying import Paying
+from doorbuster.engine.ports import StoreUnavailable
+from doorbuster.engine.rebuilding import Rebuilder
+from doorbuster.engine.releasing import Releaser
+from doorbuster.engine.selling import Selling
+from doorbuster.reference.clock import ManualClock, SeededIds
+from doorbuster.reference.gateway import ReferenceGateway
+from doorbuster.reference.payments import ReferencePaymentStore
+from doorbuster.reference.shop import ReferenceShop
+
+SECRET = "a secret of the tests, thirty-two bytes long at least"
+ADMIN = "the operator's token of the tests"
+Body = dict[str, Any]
+
+
+_SYNC = frozenset({"take_one"})
+
+
+def _refuse(*_: object, **__: object) -> object:
+    raise StoreUnavailable("cut off")
+
+
+async def _refuse_later(*_: object, **__: object) -> object:
+    raise StoreUnavailable("cut off")
+
+
+class _Counts:
+    def __init__(self) -> None:
+        self.answers: Counter[str] = Counter()
+
+    def count(self, code: str) -> None:
+        self.answers[code] += 1
+
+
+class Answer:
+    """A reply, read."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.status = reply.status
+        self.headers = dict(reply.headers)
+        self.content_type = reply.content_type.decode()
+        self.raw = reply.body
+
+    @property
+    def json(self) -> Body:
+        document: Body = json.loads(self.raw)
+        return document
+
+    @property
+    def code(self) -> str:
+        """The problem's code; empty for a success."""
+        return str(self.json.get("code", "")) if self.content_type == "application/problem+json" else ""
+
+
+class Gate:
+    """`call` sends one request; `order`, `pay` and `sale` are the common ones."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.clock = ManualClock()
+        self.ids = SeededIds(1)
+        self.shop = ReferenceShop(self.clock, self.ids)
+        self.gateway = ReferenceGateway()
+        self.counts = _Counts()
+        self.problems: list[str] = []
+        self._cut_off = False
+        self.settings = load_settings(
+            **{"buyer_secret": SecretStr(SECRET), "admin_token": SecretStr(ADMIN), "dev_identities": True, **settings}
+        )
+        shop, clock, ids = self.shop, self.clock, self.ids
+        self.payments = ReferencePaymentStore(shop.ledger)
+        self.board = SaleBoard(shop.sales, clock)
+        releaser = Releaser(shop.sales, shop.orders, shop.stock)
+        self.committer = Committer(shop.orders, shop.stock, clock, ids)
+        self.services = Services(
+            selling=Selling(
+                board=self.board,
+                committer=self.committer,
+                stock=shop.stock,
+                orders=shop.orders,
+                distrust=Distrust(shop.sales),
+                clock=clock,
+                ids=ids,
+            ),
+            board=self.board,
+            ordering=Ordering(shop.orders, releaser),
+            operating=Operating(
+                sales=shop.sales,
+                orders=shop.orders,
+                stock=shop.stock,
+                board=self.board,
+                rebuilder=Rebuilder(shop.sales, shop.stock),
+                releaser=releaser,
+                clock=clock,
+                ids=ids,
+            ),
+            auditing=Auditing(sales=shop.sales, orders=shop.orders, audits=shop.audits, stock=shop.stock, clock=clock),
+            paying=Paying(payments=self.payments, gateway=self.gateway, clock=clock, ids=ids),
+            ready=self._ready,
+            metrics=lambda: b"# metrics",
+            counters=self.counts,
+            book=self._book,
+        )
+        self.api: Api = create_app(self.services, self.settings, clock, ids)
+        self.sale_id = ""
+
+    async def _ready(self) -> list[str]:
+        return self.problems
+
+    def cut_off(self) -> None:
+        """From here on no store, no gateway and no clock answers."""
+        self._cut_off = True
+        for store in (self.shop.sales, self.shop.orders, self.shop.audits, self.shop.stock, self.payments):
+            for name in dir(type(store)):
+                if not name.startswith("_") and callable(getattr(store, name)):
+                    setattr(store, name, _refuse if name in _SYNC else _refuse_later)
+        for name in ("_rows", "_missing"):
+            getattr(self.board, name).clear()
+
+    async def _book(self) -> list[object]:
+        if self._cut_off:
+            raise StoreUnavailable("cut off")
+        return [{"order_id": charge} for charge in self.gateway.charges]
+
+    async def start(self) -> None:
+        self.committer.start()
+        self.sale_id = (await self.create()).json["sale_id"]
+
+    async def stop(self) -> None:
+        await self.services.paying.stop()
+        await self.committer.stop()
+
+    def terms(self, **changes: Any) -> Body:
+        """A good body for creating a sale; a change to None leaves the field out."""
+        now = self.clock.now_ms()
+        body: Body = {
+            "product_id": "sneaker",
+            "title": "Sneaker",
+            "quantity_available": 3,
+            "price_cents": 1000,
+            "currency": "EUR",
+            "start_time": stamp(now - 1_000),
+            "end_time": stamp(now + 3_600_000),
+            **changes,
+        }
+        return {name: value for name, value in body.items() if value is not None}
+
+    def token(
+        self, user_id: str = "ann", *, secret: str = SECRET, audience: str = "doorbuster", ttl_s: int = 600
+    ) -> str:
+        return sign(secret, user_id, audience=audience, now_s=self.clock.now_ms() // 1000, ttl_s=ttl_s)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        token: str | None = None,
+        key: str | None = None,
+        raw: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """One request; `raw` is a body as it is."""
+        sent: list[Header] = [(b"content-type", b"application/json")]
+        if token is not None:
+            sent.append((b"authorization", f"Bearer {token}".encode()))
+        if key is not None:
+            sent.append((b"idempotency-key", key.encode()))
+        sent += [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
+        content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
+        bare, _, query = path.partition("?")
+        return Answer(await self.api.dispatch.answer(Request(method, bare, query.encode(), sent, content)))
+
+    async def create(self, **changes: Any) -> Answer:
+        return await self.call("POST", "/v1/admin/sales", self.terms(**changes), token=ADMIN)
+
+    async def admin(self, method: str, path: str, body: object = None) -> Answer:
+        return await self.call(method, f"/v1/admin{path}", body, token=ADMIN)
+
+    async def order(self, user_id: str = "ann", *, key: str = "key", quantity: int = 1, sale: str = "") -> Answer:
+        path = f"/v1/sales/{sale or self.sale_id}/orders"
+        return await self.call("POST", path, {"quantity": quantity}, token=self.token(user_id), key=key)
+
+    async def pay(self, order_id: str, user_id: str = "ann", *, method: str = "pm_ok", key: str = "pay") -> Answer:
+        path = f"/v1/orders/{order_id}/payment"
+        return await self.call("POST", path, {"payment_method": method}, token=self.token(user_id), key=key)
+
+    async def state(self) -> tuple[Any, ...]:
+        """Everything a refused request must leave as it was."""
+        sale = await self.shop.sales.get(self.sale_id)
+        return (sale, await self.shop.all_orders(self.sale_id), await self.shop.stock.summary(self.sale_id))
