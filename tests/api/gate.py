@@ -208,4 +208,6 @@ class Gate:
     async def state(self) -> tuple[Any, ...]:
         """Everything a refused request must leave as it was."""
         sale = await self.shop.sales.get(self.sale_id)
-        return (sale, await self.shop.all_orders(self.sale_id), await self.shop.stock.summary(self.sale_id))
+        image = await self.shop.stock.summary(self.sale_id)
+        units = None if image is None else (image.available, image.stock, image.held)
+        return (sale, await self.shop.all_orders(self.sale_id), units)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from doorbuster.api.auth import Buyers, is_operator
 from doorbuster.api.http import Refused, Reply, Request, json_reply, problem_reply
-from doorbuster.api.reading import body_of, checked_user, id_of, invalid, limit_of, query_of, users_of_csv
+from doorbuster.api.reading import body_of, checked_user, cursor_of, id_of, invalid, limit_of, query_of, users_of_csv
 from doorbuster.api.routes import Handler
 from doorbuster.api.services import Services
 from doorbuster.api.shapes import (
@@ -63,7 +63,7 @@ class OperatorRoutes:
 
     async def list_sales(self, request: Request) -> Reply:
         query = query_of(request, "limit", "cursor")
-        sales, cursor = await self._services.operating.list_sales(cursor=query.get("cursor"), limit=limit_of(query))
+        sales, cursor = await self._services.operating.list_sales(cursor=cursor_of(query), limit=limit_of(query))
         now = self._clock.now_ms()
         return json_reply(200, SaleList([admin_sale_view(sale, now) for sale in sales], cursor))
 
@@ -108,7 +108,7 @@ class OperatorRoutes:
         page = await self._services.ordering.page(
             sale.sale_id,
             status=OrderStatus(status) if status else None,
-            cursor=query.get("cursor"),
+            cursor=cursor_of(query),
             limit=limit_of(query),
         )
         if isinstance(page, Refusal):

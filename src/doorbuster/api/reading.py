@@ -100,6 +100,14 @@ def limit_of(query: dict[str, str]) -> int:
     return int(text)
 
 
+def cursor_of(query: dict[str, str]) -> str | None:
+    """The cursor as it was given out; another one is refused rather than taken for the end."""
+    cursor = query.get("cursor")
+    if cursor is not None and not _ID.fullmatch(cursor):
+        raise invalid("cursor has to be the next_cursor of the page before")
+    return cursor
+
+
 def users_of_csv(body: bytes) -> list[str]:
     """Accounts from CSV: the first column of each line; a first line `user_id` is a heading."""
     try:

@@ -20,6 +20,7 @@ from doorbuster.engine.ports import (
     Committed,
     CommitWord,
     Ids,
+    InvariantViolation,
     OrderStore,
     OutcomeUnknown,
     Release,
@@ -138,7 +139,8 @@ class Committer:
                 await self._commit_flight(lane)
                 lane.flight = []
         finally:
-            lane.task = None
+            lane.flight = []
+            lane.task = asyncio.get_running_loop().create_task(self._run(lane)) if lane.queue else None
 
     @staticmethod
     def _next_batch(lane: _Lane) -> list[_Entry]:
@@ -170,6 +172,10 @@ class Committer:
                     entry.sent = True
             except StoreUnavailable:
                 pass
+            except InvariantViolation as problem:
+                # Repeating it would end the same way. What is pending is settled by the orphan sweep.
+                self._refuse_flight(lane, sent, problem)
+                raise
             else:
                 self._settle(lane, sent, answers)
                 return
@@ -190,6 +196,11 @@ class Committer:
                     future.set_result(answer)
         if confirmed:
             self._spawn(self._confirm(lane.sale_id, confirmed, sent[0].epoch))
+
+    def _refuse_flight(self, lane: _Lane, sent: Sequence[_Entry], problem: Exception) -> None:
+        for entry in sent:
+            self._forget(lane, entry)
+            _fail(entry.futures, OutcomeUnknown(f"the ledger refused the whole batch: {problem}"))
 
     async def _confirm(self, sale_id: str, hold_ids: list[str], epoch: int) -> None:
         try:
