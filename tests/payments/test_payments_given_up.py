@@ -1,4 +1,4 @@
-"""Payments that end without a sale: capture refused, sale aborted, money too late, action never done (P7 to P9, C42)."""
+"""Payments that end without a sale: capture refused, sale aborted, money too late, no action (P7 to P9, C42)."""
 
 import pytest
 
