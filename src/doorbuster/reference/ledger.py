@@ -119,8 +119,9 @@ class ReferenceLedger:
         self.actions.append(Action(sale_id=sale_id, what=what, actor=actor, at_ms=self.clock.now_ms()))
 
     def close(self, orders: Iterable[Order], status: OrderStatus) -> int:
-        """End those of these orders that may be ended; their units go back. Returns how many."""
-        closing = [order for order in orders if self.may_close(order)]
+        """End those of these orders that may be ended, in the order of their ids; their units go back. Returns how
+        many."""
+        closing = sorted((order for order in orders if self.may_close(order)), key=lambda order: order.order_id)
         for order in closing:
             self._give_back(order, LogKind(status.value.lower()), paid=False)
             self.write_order(order, status=status, closed_ms=self.clock.now_ms())

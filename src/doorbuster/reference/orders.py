@@ -96,12 +96,13 @@ class ReferenceOrderStore:
         exist = [hold.hold_id for hold in holds if hold.hold_id in self._ledger.orders]
         for hold in holds:
             if hold.hold_id not in self._ledger.orders:  # I12: whoever is first is the only one
+                units = max(hold.quantity, 1)  # even a hold that could never be an order has to die
                 dead = Order(
                     order_id=hold.hold_id,
                     sale_id=sale_id,
                     user_id=hold.user_id,
-                    quantity=hold.quantity,
-                    amount_cents=hold.quantity * sale.price_cents,
+                    quantity=units,
+                    amount_cents=units * sale.price_cents,
                     currency=sale.currency,
                     status=OrderStatus.CANCELLED,
                     reserved_ms=hold.since_ms,
@@ -132,7 +133,8 @@ class ReferenceOrderStore:
         sale = self._ledger.sales.get(sale_id)
         if sale is None or sale.status is not SaleStatus.CANCELLED:
             return 0
-        cancelled = self._ledger.close(self._closable(sale_id)[:limit], OrderStatus.CANCELLED)
+        closable = [order for order in self._ledger.orders_of(sale_id) if self._ledger.may_close(order)]
+        cancelled = self._ledger.close(closable[:limit], OrderStatus.CANCELLED)
         self._ledger.note(sale_id, "cancel reserved", actor)
         return cancelled
 
@@ -144,10 +146,9 @@ class ReferenceOrderStore:
     async def next_expiry_ms(self) -> int | None:
         return min((order.expires_ms for order in self._closable()), default=None)
 
-    def _closable(self, sale_id: str | None = None) -> list[Order]:
+    def _closable(self) -> list[Order]:
         """Orders that could be ended, by sale and by when they are due."""
-        orders = [order for order in self._ledger.orders.values() if sale_id in (None, order.sale_id)]
-        found = [order for order in orders if self._ledger.may_close(order)]
+        found = [order for order in self._ledger.orders.values() if self._ledger.may_close(order)]
         return sorted(found, key=lambda order: (order.sale_id, order.expires_ms, order.order_id))
 
     async def pending_releases(self, *, limit: int) -> Sequence[PendingRelease]:

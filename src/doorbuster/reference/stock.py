@@ -152,16 +152,16 @@ class ReferenceStockStore:
         )
 
     async def pending_before(self, sale_id: str, before_ms: int, limit: int) -> Sequence[Hold]:
-        image = self._image(sale_id)
+        image = self.image(sale_id)
         return [hold for hold in image.pending_holds() if hold.since_ms < before_ms][:limit]
 
     async def holds(self, sale_id: str) -> AsyncIterator[Sequence[Hold]]:
-        holds = list(self._image(sale_id).holds.values())
+        holds = list(self.image(sale_id).holds.values())
         for start in range(0, len(holds), _CHUNK):
             yield holds[start : start + _CHUNK]
 
     async def claims(self, sale_id: str, user_ids: Sequence[str]) -> dict[str, int]:
-        claims = self._image(sale_id).claims
+        claims = self.image(sale_id).claims
         return {user_id: claims[user_id] for user_id in user_ids if user_id in claims}
 
     async def run_id(self, sale_id: str) -> str:
@@ -171,7 +171,7 @@ class ReferenceStockStore:
     # ------------------------------------------------------------------------------------------------ building
 
     async def begin_image(self, sale_id: str, epoch: int) -> bool:
-        image = self._image(sale_id)
+        image = self.image(sale_id)
         published = image.head.epoch if image.head else 0
         building = image.build[0] if image.build else 0
         if published >= epoch or building > epoch:  # I12
@@ -180,14 +180,14 @@ class ReferenceStockStore:
         return True
 
     async def write_image(self, sale_id: str, epoch: int, chunk: ImageChunk) -> bool:
-        image = self._image(sale_id)
+        image = self.image(sale_id)
         if image.build != (epoch, self._run):  # I12
             return False
         image.write(chunk)
         return True
 
     async def publish_image(self, sale_id: str, epoch: int, head: ImageHead) -> str | None:
-        image = self._image(sale_id)
+        image = self.image(sale_id)
         if image.build == (epoch, self._run):  # I12
             image.build = None
             terms = ImageTerms(state=head.state, opens_ms=head.opens_ms, ends_ms=head.ends_ms, limit=head.limit)
@@ -221,23 +221,23 @@ class ReferenceStockStore:
         self._images = copy.deepcopy(images)
         self.restart()
 
+    def image(self, sale_id: str) -> Image:
+        """What there is of a sale, to be looked at."""
+        return self._images.get(sale_id) or Image()
+
     def empty(self) -> None:
         """Every key is gone, the server is the same."""
         self._images.clear()
 
     def lose_stock_key(self, sale_id: str) -> None:
         """One key of the image is gone."""
-        self._image(sale_id).stock_lost = True
+        self.image(sale_id).stock_lost = True
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _image(self, sale_id: str) -> Image:
-        """What there is of the sale; nothing is stored for a sale that has nothing."""
-        return self._images.get(sale_id) or Image()
-
     def _read(self, sale_id: str, epoch: int | None = None) -> tuple[Image, Head | None]:
         """The published image and its head; no head if there is no image, or none of this epoch (I12)."""
-        image = self._image(sale_id)
+        image = self.image(sale_id)
         head = None if image.stock_lost else image.head
         if head is not None and epoch is not None and head.epoch != epoch:
             return image, None
