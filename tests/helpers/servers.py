@@ -54,6 +54,9 @@ class _Own:
                 process.kill()
         await self._server.process.wait()
 
+    def forget(self) -> None:
+        """Remove what a kill leaves outside the folder."""
+
     def pause(self) -> None:
         """SIGSTOP: it is there and does not answer."""
         for process in self._family():
@@ -79,6 +82,13 @@ class OwnPostgres(_Own):
     def __init__(self, server: EmbeddedPostgres) -> None:
         super().__init__(server)
         self.url_of = server.url_of
+        self._state = server.data / "postmaster.pid"
+
+    def forget(self) -> None:
+        """The kernel keeps a killed server's piece of System V memory until somebody removes it."""
+        with contextlib.suppress(OSError, IndexError):
+            number = self._state.read_text().splitlines()[6].split()[1]
+            subprocess.run(["ipcrm", "--shmem-id", number], capture_output=True, check=False)
 
 
 class OwnValkey(_Own):
@@ -145,6 +155,7 @@ class Servers:
         """Nobody looks at their data again, so they need not write it."""
         for own in self._made:
             await own.kill()
+            own.forget()
         self._made.clear()
 
     def _place(self, kind: str) -> Path:

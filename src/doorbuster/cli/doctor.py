@@ -22,10 +22,10 @@ from doorbuster.adapters.embedded.postgres import EmbeddedPostgres
 from doorbuster.adapters.embedded.valkey import EmbeddedValkey
 from doorbuster.cli.doctor_servers import postgres_findings, valkey_findings
 from doorbuster.cli.findings import Finding, Mark
+from doorbuster.cli.secrets import BUYER_SECRET_BYTES_MIN
 from doorbuster.cli.settings import read
 from doorbuster.config import Settings
 
-_BUYER_SECRET_BYTES_MIN: Final = 32
 _ADMIN_TOKEN_BYTES_MIN: Final = 16
 _DISTINCT_MIN: Final = 8
 """A secret of fewer different characters was typed, not drawn."""
@@ -83,7 +83,7 @@ def _secrets(settings: Settings, root: Path) -> Iterator[Finding]:
         yield Finding("buyer tokens", Mark.OK, "checked by the shop's published keys")
         return
     buyer, buyer_problem = _secret(settings.buyer_secret.get_secret_value(), root / "buyer-secret")
-    yield _judged("buyer secret", buyer, buyer_problem, _BUYER_SECRET_BYTES_MIN, "DOORBUSTER_BUYER_SECRET")
+    yield _judged("buyer secret", buyer, buyer_problem, BUYER_SECRET_BYTES_MIN, "DOORBUSTER_BUYER_SECRET")
 
 
 def _secret(given: str, file: Path) -> tuple[str, str]:

@@ -3,8 +3,12 @@
 import os
 import secrets
 from pathlib import Path
+from typing import Final
 
 from doorbuster.adapters.embedded.errors import EmbeddedError, reason
+
+BUYER_SECRET_BYTES_MIN: Final = 32
+"""HS256 needs as many bytes as its hash has; a gate refuses to start with fewer."""
 
 
 def kept_secret(file: Path) -> str:

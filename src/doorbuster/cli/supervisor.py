@@ -23,7 +23,7 @@ from doorbuster.adapters.embedded.postgres import EmbeddedPostgres
 from doorbuster.adapters.embedded.valkey import EmbeddedValkey
 from doorbuster.adapters.postgres.migrate import apply
 from doorbuster.cli.child import Child, Kept
-from doorbuster.cli.secrets import kept_secret
+from doorbuster.cli.secrets import BUYER_SECRET_BYTES_MIN, kept_secret
 from doorbuster.config import Settings
 from doorbuster.engine.ports import StoreUnavailable
 
@@ -84,6 +84,10 @@ class Stack:
 
     async def start(self) -> None:
         """Everything up and ready to answer."""
+        if 0 < len(self.buyer_secret.encode()) < BUYER_SECRET_BYTES_MIN:
+            raise EmbeddedError(
+                f"DOORBUSTER_BUYER_SECRET has fewer than {BUYER_SECRET_BYTES_MIN} bytes; set a longer one"
+            )
         try:
             self._listener = bind(self.settings.host, self.settings.port)
             self.data.claim()

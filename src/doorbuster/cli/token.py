@@ -2,16 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from doorbuster.cli import client
+from doorbuster.cli.secrets import BUYER_SECRET_BYTES_MIN
 
 token_app = typer.Typer(help="Tokens for buyers and operators.", no_args_is_help=True)
 
 DataDirOption = Annotated[Path | None, typer.Option(help="Data directory of `up`. [.doorbuster]")]
-_SECRET_BYTES_MIN: Final = 32
 
 
 @token_app.command()
@@ -28,8 +28,8 @@ def buyer(
     if not 0 < len(user) <= USER_ID_LENGTH_MAX or not user.isprintable():
         client.fail(f"a buyer's id has 1 to {USER_ID_LENGTH_MAX} printable characters")
     secret = client.secret_from("DOORBUSTER_BUYER_SECRET", client.data_dir(data_dir) / "buyer-secret")
-    if len(secret.encode()) < _SECRET_BYTES_MIN:
-        client.fail(f"the buyer secret has fewer than {_SECRET_BYTES_MIN} bytes; no gate would accept the token")
+    if len(secret.encode()) < BUYER_SECRET_BYTES_MIN:
+        client.fail(f"the buyer secret has fewer than {BUYER_SECRET_BYTES_MIN} bytes; no gate would accept the token")
     audience = os.environ.get("DOORBUSTER_BUYER_AUDIENCE") or "doorbuster"
     print(sign(secret, user, audience=audience, now_s=wall_ms() // 1000, ttl_s=ttl))
 

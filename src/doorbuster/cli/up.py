@@ -1,14 +1,19 @@
 """`doorbuster up`: everything on one machine, until a signal."""
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
+from typing import Final
 
 from doorbuster import telemetry
 from doorbuster.adapters.embedded.errors import EmbeddedError
 from doorbuster.cli.settings import read
 from doorbuster.cli.supervisor import Stack
+
+
+_SECOND_WISH_S: Final = 0.5
 
 
 def run(
@@ -29,9 +34,7 @@ def run(
 
 
 async def _run(stack: Stack) -> int:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = _on_signals()
     start = asyncio.get_running_loop().create_task(stack.start())
     stopped = asyncio.get_running_loop().create_task(stop.wait())
     await asyncio.wait([start, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -50,6 +53,25 @@ async def _run(stack: Stack) -> int:
     print("stopping …", flush=True)
     await stack.stop()
     return 0
+
+
+def _on_signals() -> asyncio.Event:
+    """Set by the first signal that asks for an end. Ctrl-C a moment later waits for nobody."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    first_at: list[float] = []
+
+    def asked(number: signal.Signals) -> None:
+        # A terminal or `timeout` may send the same wish twice at once; a person cannot.
+        again = bool(first_at) and loop.time() - first_at[0] > _SECOND_WISH_S
+        if again and number is signal.SIGINT and sys.platform == "linux":
+            os._exit(1)  # everything below dies with us, and what is committed is committed
+        first_at.append(loop.time())
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` means it
+            loop.add_signal_handler(number, asked, number)
+    return stop
 
 
 def summary(stack: Stack) -> str:
