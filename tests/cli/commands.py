@@ -83,7 +83,7 @@ class Up:
 
         def is_up() -> bool:
             if self.process.returncode is not None:
-                raise RuntimeError(f"up ended with {self.process.returncode}: {self.said()}")
+                raise RuntimeError(f"up ended with {self.process.returncode}: {self.said()[-2_000:]}")
             return (self.data / "address").exists()
 
         await until(is_up, within=90)

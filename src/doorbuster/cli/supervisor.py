@@ -94,7 +94,7 @@ class Stack:
             self._prepare()
             first = self._new_gate()
             first.spawn_untold()
-            await _all(self._start_servers(), self._start_gateway(), asyncio.to_thread(_load_migrations))
+            await _all(self._start_servers(), self._start_gateway(), self._load_migrations())
             await self._migrate()
             first.tell(self._told())
             first.kept.keep()
@@ -163,6 +163,11 @@ class Stack:
             self.valkey_url = self.valkey.url
             self._servers.append(Kept("valkey", self.valkey.start, self.valkey.process.wait))
         await _all(*(kept.start() for kept in self._servers))
+
+    async def _load_migrations(self) -> None:
+        """Load what only a new database needs while another core makes its data."""
+        if not self.settings.database_url and not self.data.postgres.exists():
+            await asyncio.to_thread(importlib.import_module, "alembic.command")
 
     async def _migrate(self) -> None:
         try:
@@ -259,11 +264,6 @@ async def _all(*work: Coroutine[None, None, None]) -> None:
                 group.create_task(part)
     except ExceptionGroup as problems:
         raise problems.exceptions[0] from None
-
-
-def _load_migrations() -> None:
-    """Load what only a new database needs while the servers make their data, which needs another core."""
-    importlib.import_module("alembic.command")
 
 
 def _reachable(host: str) -> str:

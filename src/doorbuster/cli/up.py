@@ -12,7 +12,6 @@ from doorbuster.adapters.embedded.errors import EmbeddedError
 from doorbuster.cli.settings import read
 from doorbuster.cli.supervisor import Stack
 
-
 _SECOND_WISH_S: Final = 0.5
 
 
