@@ -36,7 +36,7 @@ BAD_SALES = {
     "units as float": {"quantity_available": 1.5},
     "negative price": {"price_cents": -1},
     "huge price": {"price_cents": 10**15},
-    "unknown currency": {"currency": "XXX"},
+    "unknown currency": {"currency": "XYZ"},
     "currency in small letters": {"currency": "eur"},
     "empty title": {"title": " "},
     "long title": {"title": "x" * 201},

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -142,7 +142,7 @@ class Shop:
 
 
 @contextlib.asynccontextmanager
-async def open_shop(where: Path, *, gates: int = 1) -> AsyncIterator[Shop]:
+async def open_shop(where: Path, *, gates: int = 1) -> AsyncGenerator[Shop]:
     shop = Shop(where / "data", gates=gates)
     try:
         await shop.start()
@@ -185,14 +185,25 @@ class Operator:
         sale_id: str = sale["sale_id"]
         return sale_id
 
+    async def _until_answered(self, method: str, path: str, within_s: float = 30.0) -> Answer:
+        """Right after a kill a store may not answer yet: the promise is seconds, not never (I16)."""
+        end = time.monotonic() + within_s
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                status, answer = await self.call(method, path)
+                if status != 503:
+                    assert status == 200, answer
+                    return answer
+            assert time.monotonic() < end, f"{path} is not answered within {within_s} s"
+            await asyncio.sleep(0.1)
+
     async def orders(self, sale_id: str) -> list[Answer]:
         """Every order of the sale, page by page."""
         found: list[Answer] = []
         cursor = ""
         while True:
             query = f"?limit=1000&cursor={cursor}" if cursor else "?limit=1000"
-            status, page = await self.call("GET", f"/sales/{sale_id}/orders{query}")
-            assert status == 200, page
+            page = await self._until_answered("GET", f"/sales/{sale_id}/orders{query}")
             found += page["orders"]
             cursor = page.get("next_cursor") or ""
             if not cursor:
@@ -261,7 +272,7 @@ class _Buyer:
 
 
 @contextlib.asynccontextmanager
-async def clients(connections: int = 64) -> AsyncIterator[aiohttp.ClientSession]:
+async def clients(connections: int = 64) -> AsyncGenerator[aiohttp.ClientSession]:
     connector = aiohttp.TCPConnector(limit=connections)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session:
         yield session
@@ -274,7 +285,7 @@ async def burst(
     buyers: int,
     units: int,
     per_user_limit: int = 1,
-    trouble: Callable[[Crowd], "asyncio.Future[None] | Any"] | None = None,
+    trouble: Callable[[Crowd], Coroutine[Any, Any, None]] | None = None,
     patience_s: float = 60.0,
 ) -> Crowd:
     """Everybody buys at once; `trouble` runs beside them. Ends when as many orders are acknowledged as there are
@@ -287,7 +298,9 @@ async def burst(
         return len(crowd.acknowledged) >= wanted or time.monotonic() > end
 
     async with clients() as session:
-        work = [_Buyer(shop, session, sale_id, f"buyer-{n}", crowd).buy(enough) for n in range(buyers)]
+        work: list[Coroutine[Any, Any, None]] = [
+            _Buyer(shop, session, sale_id, f"buyer-{n}", crowd).buy(enough) for n in range(buyers)
+        ]
         if trouble is not None:
             work.append(trouble(crowd))
         await asyncio.gather(*work)

@@ -12,7 +12,7 @@ import msgspec
 
 from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code, Refusal
-from doorbuster.domain.sale import Sale, SaleMode, SaleTerms, change_refused, problems_of, terms_of
+from doorbuster.domain.sale import PaymentMode, Sale, SaleMode, SaleTerms, change_refused, problems_of, terms_of
 from doorbuster.domain.transitions import SALE_OVER, SaleStatus
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.ports import (
@@ -29,6 +29,7 @@ from doorbuster.engine.rebuilding import Rebuilder, image_terms
 from doorbuster.engine.releasing import Releaser
 
 _MODES_SOLD = frozenset({SaleMode.RACE})
+_PAYMENT_MODES = frozenset({PaymentMode.CHECKOUT})
 
 
 class BlocklistResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +69,8 @@ class Operating:
         problems = problems_of(terms, now_ms=self._clock.now_ms())
         if terms.mode not in _MODES_SOLD:
             problems.append(f"mode {terms.mode.value!r} is not sold yet; use 'race'")
+        if terms.payment_mode not in _PAYMENT_MODES:
+            problems.append(f"payment_mode {terms.payment_mode.value!r} is not there yet; use 'checkout'")
         if problems:
             return Refusal(Code.INVALID_REQUEST, "; ".join(problems))
         sale = await self._sales.create(self._ids.new_id(), terms, actor)
@@ -91,6 +94,8 @@ class Operating:
         if terms == terms_of(sale):
             return sale
         now = self._clock.now_ms()
+        if terms.payment_mode not in _PAYMENT_MODES:
+            return Refusal(Code.INVALID_REQUEST, f"payment_mode {terms.payment_mode.value!r} is not there yet")
         refused = change_refused(sale, terms, now_ms=now)
         if refused is not None:
             return Refusal(Code.CONFLICT, refused)
