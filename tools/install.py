@@ -19,7 +19,13 @@ FROM_HASHES = ["--require-hashes", "--only-binary", ":all:", "--no-compile"]
 """`--no-compile`: byte code is made for what is really imported (`WARM_UP`), which saves 10 seconds of 38."""
 PIP_ITSELF = Path("requirements/pip.txt")
 """The pip that comes with Python 3.11 reads the index's lists three times slower; if this fails, the old one does."""
-WARM_UP = "import doorbuster.bootstrap"
+WARM_UP = """
+import contextlib, importlib
+for name in ("doorbuster.bootstrap", "doorbuster.cli.up", "doorbuster.cli.demo", "doorbuster.rehearsal.crowd",
+             "doorbuster.adapters.payments.simulated_server", "alembic.command", "alembic.config"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+"""
 
 
 def main() -> int:
@@ -42,7 +48,7 @@ def main() -> int:
             [python, *PIP, "--quiet", "--no-cache-dir", "--no-index", "--no-build-isolation", "--editable", "."],
             check=False,
         ).returncode
-        subprocess.run([python, "-c", WARM_UP], check=False, stderr=subprocess.DEVNULL)  # the next command would tell
+        subprocess.run([python, "-c", WARM_UP], check=False)
     if code == 0:
         _say(f"{asked.requirements} is installed in {asked.venv}, {time.monotonic() - started:.0f} s")
     return code
