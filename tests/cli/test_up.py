@@ -79,7 +79,7 @@ async def test_killed_supervisor_takes_everything_along(tmp_path: Path) -> None:
         assert json.loads(shown.out)["quantity_available"] == 5
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 async def test_signal_stops_everything_and_is_no_failure(tmp_path: Path, number: signal.Signals) -> None:
     async with up(tmp_path / "data") as shop:
         await shop.ready()

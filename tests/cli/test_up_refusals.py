@@ -1,5 +1,8 @@
 """`doorbuster up` that cannot start: one line that says why and what to do, exit code 2, and nothing left behind."""
 
+import asyncio
+import os
+import shlex
 import socket
 import stat
 from collections.abc import Iterator
@@ -8,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.commands import Done, doorbuster
+from cli.commands import Done, command, doorbuster, environment
 
 
 @pytest.fixture
@@ -116,3 +119,16 @@ def test_secrets_are_for_their_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
     assert len(made) >= 32
     assert kept_secret(tmp_path / "token") == made
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
+async def test_full_disk_is_said(tmp_path: Path) -> None:
+    small = f"mount -t tmpfs -o size=20m,mode=711 tmpfs {tmp_path} && exec {shlex.join(command('up', '--port', '0'))}"
+    process = await asyncio.create_subprocess_exec(
+        "unshare", "--mount", "sh", "-c", f"{small} --data-dir {tmp_path}/data",
+        env=environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+
+    assert_one_line(Done(process.returncode or 0, out.decode(), err.decode()), saying="is full")

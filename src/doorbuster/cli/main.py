@@ -22,7 +22,7 @@ app = typer.Typer(
 app.add_typer(sale_app, name="sale")
 app.add_typer(token_app, name="token")
 
-DataDirOption = Annotated[Path | None, typer.Option(help="Where everything is kept. [.doorbuster]")]
+DataDirOption = Annotated[Path | None, typer.Option(help="Where everything is kept. Default: .doorbuster.")]
 
 
 def _title(title: str) -> None:
@@ -35,14 +35,15 @@ def _title(title: str) -> None:
 @app.command()
 def up(
     *,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one. [8000]")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
-    gates: Annotated[int | None, typer.Option(help="Gate processes. [half the cores]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one. Default: 8000.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
+    gates: Annotated[int | None, typer.Option(help="Gate processes. Default: half the cores.")] = None,
     data_dir: DataDirOption = None,
     dev_identities: Annotated[
         bool | None, typer.Option("--dev-identities", help="Hand out buyer tokens to anyone who asks.")
     ] = None,
     log_format: Annotated[str | None, typer.Option(help="json, console or auto.")] = None,
+    json_logs: Annotated[bool, typer.Option("--json-logs", help="The same as --log-format json.")] = False,
 ) -> None:
     """Run everything on this machine: servers, gates, worker, payment gateway."""
     from doorbuster.cli.up import run  # noqa: PLC0415
@@ -55,15 +56,15 @@ def up(
             gates=gates,
             data_dir=data_dir,
             dev_identities=dev_identities,
-            log_format=log_format,
+            log_format="json" if json_logs else log_format,
         )
     )
 
 
 @app.command()
 def gate(
-    port: Annotated[int | None, typer.Option(help="Port to listen on. [8000]")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. Default: 8000.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
     fd: Annotated[int | None, typer.Option(help="A listening socket to inherit instead.")] = None,
     told_fd: Annotated[int | None, typer.Option(hidden=True, help="Read settings from there first.")] = None,
 ) -> None:
@@ -134,10 +135,12 @@ def demo(
     mode: Annotated[str, typer.Option(help="How units are given out; race.")] = "race",
     abandon: Annotated[float, typer.Option(help="Share of buyers who reserve and never pay.")] = 0.2,
     decline: Annotated[float, typer.Option(help="Share of payments that are declined.")] = 0.05,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same crowd. [drawn and shown]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed gives the same crowd. Default: drawn and shown.")
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards.")] = False,
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks one.")] = 0,
-    data_dir: Annotated[Path | None, typer.Option(help="Where to keep the data. [a temporary place]")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where to keep the data. Default: a temporary place.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document at the end, no live view.")] = False,
 ) -> None:
     """Watch a sale from start to sold out, against a simulated crowd over real HTTP. Exit code 0 only if exact."""

@@ -15,8 +15,10 @@ from doorbuster.cli import client, times
 sale_app = typer.Typer(help="Create, run and check sales.", no_args_is_help=True)
 
 Sale = Annotated[str, typer.Argument(help="The sale's id.")]
-Url = Annotated[str | None, typer.Option(help="Address of a gate. [DOORBUSTER_URL, else that of the data directory]")]
-DataDir = Annotated[Path | None, typer.Option(help="Data directory of `up`. [.doorbuster]")]
+Url = Annotated[
+    str | None, typer.Option(help="Address of a gate. Default: DOORBUSTER_URL, else that of the data directory.")
+]
+DataDir = Annotated[Path | None, typer.Option(help="Data directory of `up`. Default: .doorbuster.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer's JSON.")]
 Reason = Annotated[str, typer.Option(help="Why; kept with the sale.")]
 
@@ -27,15 +29,15 @@ def create(
     product: Annotated[str, typer.Option(help="The shop's id of the product.")],
     quantity: Annotated[int, typer.Option(help="Units on sale.")],
     price_cents: Annotated[int, typer.Option(help="Price of one unit, in the currency's smallest part.")],
-    title: Annotated[str | None, typer.Option(help="What buyers see. [the product's id]")] = None,
+    title: Annotated[str | None, typer.Option(help="What buyers see. Default: the product's id.")] = None,
     currency: Annotated[str, typer.Option(help="ISO 4217.")] = "EUR",
     start: Annotated[str, typer.Option(help="now, +10m, or 2026-11-27T09:00:00Z.")] = "now",
     end: Annotated[str, typer.Option(help="+30m from the start, or an instant.")] = "+30m",
     mode: Annotated[str, typer.Option(help="How units are given out; race.")] = "race",
-    payment_mode: Annotated[str | None, typer.Option(help="checkout or external. [checkout]")] = None,
-    per_user_limit: Annotated[int | None, typer.Option(help="Units one buyer may have. [1]")] = None,
-    checkout_ttl_seconds: Annotated[int | None, typer.Option(help="How long a unit is held. [600]")] = None,
-    payment_attempts: Annotated[int | None, typer.Option(help="Tries to pay one order. [3]")] = None,
+    payment_mode: Annotated[str | None, typer.Option(help="checkout or external. Default: checkout.")] = None,
+    per_user_limit: Annotated[int | None, typer.Option(help="Units one buyer may have. Default: 1.")] = None,
+    checkout_ttl_seconds: Annotated[int | None, typer.Option(help="How long a unit is held. Default: 600.")] = None,
+    payment_attempts: Annotated[int | None, typer.Option(help="Tries to pay one order. Default: 3.")] = None,
     url: Url = None,
     data_dir: DataDir = None,
     as_json: Json = False,

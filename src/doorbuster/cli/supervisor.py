@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 _READY_WITHIN_S: Final = 60.0
 _GATEWAY_WITHIN_S: Final = 20.0
+_DEATHS_MAX: Final = 3
+"""A gate that dies this often before the first answer will not give one."""
 _PROBE_S: Final = 0.02
 _BACKLOG: Final = 4096
 """Buyers of one second who wait to be accepted; the kernel may cut it to net.core.somaxconn."""
@@ -233,6 +235,8 @@ class Stack:
         self.url = f"http://{_reachable(self.settings.host)}:{self.port}"
         end = asyncio.get_running_loop().time() + _READY_WITHIN_S
         while not await _says_ready(_reachable(self.settings.host).strip("[]"), self.port):
+            if any(gate.kept.restarts >= _DEATHS_MAX for gate in self.gates):
+                raise EmbeddedError("the gate ends as soon as it starts; its log says why")
             if asyncio.get_running_loop().time() > end:
                 raise EmbeddedError(f"the gate is not ready within {_READY_WITHIN_S:.0f} s; its log says why")
             await asyncio.sleep(_PROBE_S)

@@ -11,7 +11,7 @@ from doorbuster.cli.secrets import BUYER_SECRET_BYTES_MIN
 
 token_app = typer.Typer(help="Tokens for buyers and operators.", no_args_is_help=True)
 
-DataDirOption = Annotated[Path | None, typer.Option(help="Data directory of `up`. [.doorbuster]")]
+DataDirOption = Annotated[Path | None, typer.Option(help="Data directory of `up`. Default: .doorbuster.")]
 
 
 @token_app.command()

@@ -160,12 +160,13 @@ def _tied_to(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
 
 async def _change_of(pid: int) -> None:
     """Return when this child has ended, or after a moment where the system cannot tell."""
-    if not _LINUX:
+    try:
+        handle = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # another system, an old kernel, a sandbox
         await asyncio.sleep(_POLL_S)
         return
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
-    handle = os.pidfd_open(pid)
     try:
         loop.add_reader(handle, _settle, ended)
         await ended
