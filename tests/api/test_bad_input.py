@@ -155,7 +155,7 @@ async def test_wrong_method_names_the_right_ones(gate: Gate) -> None:
     answer = await gate.call("PUT", f"/v1/orders/{gate.sale_id}")
 
     assert answer.status == 405
-    assert answer.headers[b"allow"] == b"DELETE, GET"
+    assert answer.headers[b"allow"] == b"DELETE, GET, HEAD"
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,6 @@ def requests(gate: Gate) -> dict[str, tuple[bytes, ...]]:
             f"GET {sale} HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
             f"GET {sale} HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
         ),
-        "not HTTP": (b"hello\r\n\r\n",),
         "request id": (f"GET {sale} HTTP/1.1\r\nHost: x\r\nX-Request-Id: abc\r\n\r\n".encode(),),
     }
 

@@ -4,7 +4,7 @@ Owns: which route exists, who may call it and how it can answer. Every entry is 
 here. Read next: `buyers.py`, `operators.py`.
 """
 
-from doorbuster.api.auth import Buyers
+from doorbuster.api.auth import Buyers, is_operator
 from doorbuster.api.buyers import BuyerRoutes
 from doorbuster.api.dispatch import Dispatch
 from doorbuster.api.keys import PublishedKeys
@@ -33,6 +33,7 @@ from doorbuster.api.shapes import (
 )
 from doorbuster.api.system import SystemRoutes
 from doorbuster.config import Settings
+from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code
 from doorbuster.engine.ports import Clock, Ids
 
@@ -65,7 +66,8 @@ class Api:
             ]
         )
         self.system.openapi = document(table)
-        self.dispatch = Dispatch(table, services.counters, ids)
+        token = settings.admin_token.get_secret_value()
+        self.dispatch = Dispatch(table, services.counters, ids, lambda sent: is_operator(sent, token))
 
 
 def create_app(services: Services, settings: Settings, clock: Clock, ids: Ids) -> Api:
@@ -160,7 +162,8 @@ def _operator_routes(on: OperatorRoutes, services: Services, system: SystemRoute
               query={**_PAGED, "status": "only orders in this state"}, answers={200: OrderList},
               codes=(Code.NOT_FOUND,)),
         route("PUT", f"{sale}/blocklist", "set-blocklist", "Replace the accounts that may not take part; JSON or CSV",
-              on.blocklist, body=BlocklistBody, answers={200: BlocklistAnswer}, codes=(Code.NOT_FOUND, Code.CONFLICT)),
+              on.blocklist, body=BlocklistBody, body_bytes_max=limits.ADMIN_BODY_BYTES_MAX,
+              answers={200: BlocklistAnswer}, codes=(Code.NOT_FOUND, Code.CONFLICT)),
         route("POST", "/v1/admin/orders/{order_id}/cancelled", "cancel-order", "Give an order's units back",
               on.cancelled, body=VerbBody, body_required=False, answers={200: OrderView},
               codes=(Code.NOT_FOUND, Code.ORDER_CLOSED, Code.CONFLICT)),

@@ -8,16 +8,10 @@ from typing import Any
 
 from doorbuster.api.dispatch import Dispatch
 from doorbuster.api.http import Reply, Request
-from doorbuster.domain import limits
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-def body_max(path: str) -> int:
-    """How much of a body is read: lists of the operator are long, everything else is not."""
-    return limits.ADMIN_BODY_BYTES_MAX if path.startswith("/v1/admin/") else limits.BODY_BYTES_MAX
 
 
 class AsgiLane:
@@ -35,33 +29,34 @@ class AsgiLane:
             await send({"type": "websocket.close", "code": 4404, "reason": "there is no such socket"})
             return
         request = Request(scope["method"], scope["path"], scope["query_string"], list(scope["headers"]), b"")
-        request.body, request.body_too_large = await _body(receive, body_max(request.path))
+        await self._read(request, receive)
         reply = await self._dispatch.answer(request)
         await _send(send, reply, head_only=request.method == "HEAD", close=request.body_too_large)
 
-
-async def _body(receive: Receive, size_max: int) -> tuple[bytes, bool]:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        event = await receive()
-        if event["type"] != "http.request":
-            return b"", False
-        part: bytes = event.get("body", b"")
-        size += len(part)
-        if size > size_max:
-            return b"", True
-        parts.append(part)
-        if not event.get("more_body", False):
-            return b"".join(parts), False
+    async def _read(self, request: Request, receive: Receive) -> None:
+        """A body that says it is too large is not asked for: the client is not even told to continue."""
+        size_max = self._dispatch.body_max(request)
+        if int(request.header(b"content-length") or b"0") > size_max:
+            request.body_too_large = True
+            return
+        parts: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            event = await receive()
+            if event["type"] != "http.request":
+                return
+            parts.append(event.get("body", b""))
+            size += len(parts[-1])
+            if size > size_max:
+                request.body_too_large = True
+                return
+            more = event.get("more_body", False)
+        request.body = b"".join(parts)
 
 
 async def _send(send: Send, reply: Reply, *, head_only: bool, close: bool) -> None:
-    headers = [
-        (b"content-type", reply.content_type),
-        (b"content-length", str(len(reply.body)).encode()),
-        *reply.headers,
-    ]
+    headers = reply.lines()
     if close:
         headers.append((b"connection", b"close"))  # what is left of the body is not read
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})

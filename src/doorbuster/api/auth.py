@@ -134,9 +134,9 @@ def bearer(authorization: bytes | None) -> bytes:
 
 def is_operator(authorization: bytes | None, admin_token: str) -> bool:
     """Compared in constant time; False also while no operator token is configured."""
-    if authorization is None or not admin_token:
+    if authorization is None or not admin_token or authorization[:7].lower() != b"bearer ":
         return False
-    return hmac.compare_digest(authorization.removeprefix(b"Bearer ").strip(), admin_token.encode())
+    return hmac.compare_digest(authorization[7:].strip(), admin_token.encode())
 
 
 def sign(secret: str, user_id: str, *, audience: str, now_s: int, ttl_s: int) -> str:

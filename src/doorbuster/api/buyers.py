@@ -5,7 +5,7 @@ say that they are). Read next: `engine/selling.py`.
 """
 
 from doorbuster.api.auth import Buyers, sign, unauthenticated
-from doorbuster.api.http import Refused, Reply, Request, json_reply, problem_reply
+from doorbuster.api.http import Refused, Reply, Request, json_reply
 from doorbuster.api.pace import Pace
 from doorbuster.api.reading import body_of, checked_user, digest_of, id_of, key_of
 from doorbuster.api.services import Services
@@ -59,7 +59,7 @@ class BuyerRoutes:
         view = sale_view(sale, self._clock.now_ms())
         return json_reply(200, view, ((b"cache-control", b"public, max-age=1"),))
 
-    async def reserve(self, request: Request) -> Reply:
+    async def reserve(self, request: Request) -> Reply | Refusal:
         user_id = await self._buyer(request)
         sale_id = id_of(request, "sale_id")
         key = key_of(request)
@@ -71,29 +71,29 @@ class BuyerRoutes:
             location = (b"location", f"/v1/orders/{outcome.order.order_id}".encode())
             headers = (location, (b"idempotency-replayed", b"true")) if outcome.replayed else (location,)
             return json_reply(201, order_view(outcome.order), headers)
-        return problem_reply(outcome)
+        return outcome
 
-    async def order(self, request: Request) -> Reply:
+    async def order(self, request: Request) -> Reply | Refusal:
         user_id = await self._buyer(request)
         order = await self._services.ordering.read(id_of(request, "order_id"), user_id)
         if isinstance(order, Refusal):
-            return problem_reply(order)
+            return order
         return json_reply(200, order_view(order), ((b"cache-control", b"no-store"),))
 
-    async def cancel(self, request: Request) -> Reply:
+    async def cancel(self, request: Request) -> Reply | Refusal:
         user_id = await self._buyer(request)
         actor = Actor(name="buyer", reason="given back by the buyer")
         order = await self._services.ordering.cancel(id_of(request, "order_id"), user_id, actor)
-        return problem_reply(order) if isinstance(order, Refusal) else json_reply(200, order_view(order))
+        return order if isinstance(order, Refusal) else json_reply(200, order_view(order))
 
-    async def pay(self, request: Request) -> Reply:
+    async def pay(self, request: Request) -> Reply | Refusal:
         user_id = await self._buyer(request)
         order_id = id_of(request, "order_id")
         key = key_of(request)
         body = body_of(request, PaymentBody)
         outcome = await self._services.paying.pay(order_id, user_id, payment_method=body.payment_method, key=key)
         if isinstance(outcome, Refusal):
-            return problem_reply(outcome)
+            return outcome
         answer = PaymentAnswer(**order_fields(outcome.order), action=outcome.action)
         return json_reply(200 if outcome.settled else 202, answer)
 

@@ -1,66 +1,91 @@
 """Carries a request to its handler and whatever happens back as a reply. Both lanes end here.
 
-Owns: the translation of accidents into problems, the request id, and the count of answers. A handler's exception never
-reaches a caller as anything but `unavailable`; it is logged with the request's id.
+Owns: the translation of refusals and accidents into problems, the request id, and the count of answers. A handler's
+exception never reaches a caller as anything but `unavailable`; it is logged with an id that the caller is told.
 """
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from doorbuster.api.http import Refused, Reply, Request, problem_reply
-from doorbuster.api.routes import Match, Table
+from doorbuster.api.routes import Caller, Match, Route, Table
 from doorbuster.api.services import Counts
+from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.engine.ports import Ids, OutcomeUnknown, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_UNAVAILABLE_MS: Final = limits.RETRY_AFTER_SECONDS_UNAVAILABLE * 1000
 
 
 class Dispatch:
-    """One per gate."""
+    """One per gate. `is_operator` judges an Authorization header."""
 
-    def __init__(self, table: Table, counters: Counts, ids: Ids) -> None:
+    def __init__(self, table: Table, counters: Counts, ids: Ids, is_operator: Callable[[bytes | None], bool]) -> None:
         self.table = table
         self._counters = counters
         self._ids = ids
+        self._is_operator = is_operator
 
     async def answer(self, request: Request) -> Reply:
         """The reply to any request whatsoever."""
-        reply = await self._answer(request)
+        match = self.table.match(request.method, request.path)
+        if isinstance(match, Match):
+            request.parameters = match.parameters
+            outcome = await self._handle(match.route, request)
+            reply = outcome if isinstance(outcome, Reply) else self._refused(outcome)
+        else:
+            reply = _no_route(match)
         self._counters.count(reply.code)
         given = request.header(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
-            reply.headers = (*reply.headers, (b"x-request-id", given))
+            return reply.with_header(b"x-request-id", given)
         return reply
 
-    async def _answer(self, request: Request) -> Reply:
-        match = self.table.match(request.method, request.path)
-        if not isinstance(match, Match):
-            return _no_route(match)
-        request.parameters = match.parameters
+    async def _handle(self, route: Route, request: Request) -> Reply | Refusal:
         try:
-            return await match.route.handler(request)
+            return await route.handler(request)
         except Refused as refused:
-            return problem_reply(refused.refusal, status=refused.status, headers=refused.headers)
+            return refused.refusal
         except StoreUnavailable as problem:
-            log.warning("a store does not answer", route=match.route.name, problem=str(problem))
-            return problem_reply(Refusal(Code.UNAVAILABLE, "a store does not answer; nothing was done", 1000))
+            log.warning("a store does not answer", route=route.name, problem=str(problem))
+            return Refusal(Code.UNAVAILABLE, "a store does not answer; nothing was done")
         except OutcomeUnknown as problem:
-            log.warning("a store did not answer in time", route=match.route.name, problem=str(problem))
-            return problem_reply(
-                Refusal(Code.UNAVAILABLE, "a store did not answer in time; repeat the request, it is safe", 1000)
-            )
+            log.warning("a store did not answer in time", route=route.name, problem=str(problem))
+            return Refusal(Code.UNAVAILABLE, "a store did not answer in time; repeat the request, it is safe")
         except Exception:
             fault = self._ids.new_id()
-            log.exception("a handler failed", route=match.route.name, fault=fault)
-            return problem_reply(Refusal(Code.UNAVAILABLE, f"an unforeseen fault, logged as {fault}", 1000))
+            log.exception("a handler failed", route=route.name, fault=fault)
+            return Refusal(Code.UNAVAILABLE, f"an unforeseen fault, logged as {fault}")
+
+    def body_max(self, request: Request) -> int:
+        """How much of this request's body is read. Only the operator may send much, and has to say so first."""
+        match = self.table.match(request.method, request.path)
+        if not isinstance(match, Match):
+            return limits.BODY_BYTES_MAX
+        route = match.route
+        if route.caller is Caller.OPERATOR and not self._is_operator(request.header(b"authorization")):
+            return limits.BODY_BYTES_MAX
+        return route.body_bytes_max
+
+    def note(self, reply: Reply) -> None:
+        """Count an answer that was made without a request, because what came was none."""
+        self._counters.count(reply.code)
+
+    def _refused(self, refusal: Refusal) -> Reply:
+        if refusal.code is Code.UNAVAILABLE:
+            # A crowd that was told the same second would return in the same second.
+            wait_ms = int((refusal.retry_after_ms or _UNAVAILABLE_MS) * (1 + self._ids.jitter()))
+            refusal = Refusal(refusal.code, refusal.detail, wait_ms)
+        return problem_reply(refusal)
 
 
-def _no_route(methods: list[str]) -> Reply:
+def _no_route(methods: tuple[str, ...]) -> Reply:
     if not methods:
         return problem_reply(Refusal(Code.NOT_FOUND, "there is no such route; /docs lists them"))
     allowed = ", ".join(methods)

@@ -6,7 +6,7 @@ Owns: what each answers, in HTTP's words. Every verb is idempotent and recorded 
 from collections.abc import Awaitable, Callable
 
 from doorbuster.api.auth import Buyers, is_operator
-from doorbuster.api.http import Refused, Reply, Request, json_reply, problem_reply
+from doorbuster.api.http import Refused, Reply, Request, json_reply
 from doorbuster.api.reading import body_of, checked_user, cursor_of, id_of, invalid, limit_of, query_of, users_of_csv
 from doorbuster.api.routes import Handler
 from doorbuster.api.services import Services
@@ -44,7 +44,7 @@ class OperatorRoutes:
     def guarded(self, handler: Handler) -> Handler:
         """Only for the operator. A buyer with a good token is known, and not allowed: 403, a stranger is 401."""
 
-        async def guard(request: Request) -> Reply:
+        async def guard(request: Request) -> Reply | Refusal:
             authorization = request.header(b"authorization")
             if not is_operator(authorization, self._token):
                 await self._buyers.identify(authorization)
@@ -53,11 +53,11 @@ class OperatorRoutes:
 
         return guard
 
-    async def create(self, request: Request) -> Reply:
+    async def create(self, request: Request) -> Reply | Refusal:
         body = body_of(request, SaleBody)
         sale = await self._services.operating.create(body.terms(), Actor(name=_OPERATOR, reason="created"))
         if isinstance(sale, Refusal):
-            return problem_reply(sale)
+            return sale
         location = (b"location", f"/v1/admin/sales/{sale.sale_id}".encode())
         return json_reply(201, admin_sale_view(sale, self._clock.now_ms()), (location,))
 
@@ -67,10 +67,10 @@ class OperatorRoutes:
         now = self._clock.now_ms()
         return json_reply(200, SaleList([admin_sale_view(sale, now) for sale in sales], cursor))
 
-    async def read(self, request: Request) -> Reply:
+    async def read(self, request: Request) -> Reply | Refusal:
         return self._sale(await self._services.operating.read(id_of(request, "sale_id")))
 
-    async def change(self, request: Request) -> Reply:
+    async def change(self, request: Request) -> Reply | Refusal:
         body = body_of(request, SaleChange)
         actor = Actor(name=_OPERATOR, reason=body.reason)
         changes = body.changes()
@@ -79,32 +79,32 @@ class OperatorRoutes:
     def verb(self, do: Callable[[str, Actor], Awaitable[Sale | Refusal]]) -> Handler:
         """The handler of one of the operator's verbs."""
 
-        async def handle(request: Request) -> Reply:
+        async def handle(request: Request) -> Reply | Refusal:
             body = body_of(request, VerbBody, required=False)
             return self._sale(await do(id_of(request, "sale_id"), Actor(name=_OPERATOR, reason=body.reason)))
 
         return handle
 
-    async def audit(self, request: Request) -> Reply:
+    async def audit(self, request: Request) -> Reply | Refusal:
         body = body_of(request, VerbBody, required=False)
         actor = Actor(name=_OPERATOR, reason=body.reason)
         return _audit(await self._services.auditing.audit(id_of(request, "sale_id"), actor))
 
-    async def latest_audit(self, request: Request) -> Reply:
+    async def latest_audit(self, request: Request) -> Reply | Refusal:
         sale_id = id_of(request, "sale_id")
         sale = await self._services.operating.read(sale_id)
         if isinstance(sale, Refusal):
-            return problem_reply(sale)
+            return sale
         return _audit(await self._services.auditing.latest(sale_id))
 
-    async def orders(self, request: Request) -> Reply:
+    async def orders(self, request: Request) -> Reply | Refusal:
         query = query_of(request, "limit", "cursor", "status")
         status = query.get("status")
         if status is not None and status not in {member.value for member in OrderStatus}:
             raise invalid(f"status has to be one of {', '.join(member.value for member in OrderStatus)}")
         sale = await self._services.operating.read(id_of(request, "sale_id"))
         if isinstance(sale, Refusal):
-            return problem_reply(sale)
+            return sale
         page = await self._services.ordering.page(
             sale.sale_id,
             status=OrderStatus(status) if status else None,
@@ -112,10 +112,10 @@ class OperatorRoutes:
             limit=limit_of(query),
         )
         if isinstance(page, Refusal):
-            return problem_reply(page)
+            return page
         return json_reply(200, OrderList([order_view(order) for order in page.orders], page.next_cursor))
 
-    async def blocklist(self, request: Request) -> Reply:
+    async def blocklist(self, request: Request) -> Reply | Refusal:
         sale_id = id_of(request, "sale_id")
         if (request.header(b"content-type") or b"").lower().startswith(b"text/csv"):
             if request.body_too_large:
@@ -127,15 +127,15 @@ class OperatorRoutes:
             reason = body.reason
         result = await self._services.operating.set_blocklist(sale_id, users, Actor(name=_OPERATOR, reason=reason))
         if isinstance(result, Refusal):
-            return problem_reply(result)
+            return result
         return json_reply(200, BlocklistAnswer(result.added, result.removed, result.total))
 
-    async def cancelled(self, request: Request) -> Reply:
+    async def cancelled(self, request: Request) -> Reply | Refusal:
         """An order's units given back on somebody's behalf."""
         body = body_of(request, VerbBody, required=False)
         actor = Actor(name=_OPERATOR, reason=body.reason)
         order = await self._services.ordering.cancel(id_of(request, "order_id"), None, actor)
-        return problem_reply(order) if isinstance(order, Refusal) else json_reply(200, order_view(order))
+        return order if isinstance(order, Refusal) else json_reply(200, order_view(order))
 
     async def book(self, request: Request) -> Reply:
         """The simulated gateway's own book: the witness that knows nothing of us."""
@@ -143,11 +143,11 @@ class OperatorRoutes:
             raise Refused(Refusal(Code.NOT_FOUND, "there is no such gateway whose book could be shown"))
         return json_reply(200, {"charges": await self._services.book()})
 
-    def _sale(self, sale: Sale | Refusal) -> Reply:
+    def _sale(self, sale: Sale | Refusal) -> Reply | Refusal:
         if isinstance(sale, Refusal):
-            return problem_reply(sale)
+            return sale
         return json_reply(200, admin_sale_view(sale, self._clock.now_ms()))
 
 
-def _audit(report: AuditReport | Refusal) -> Reply:
-    return problem_reply(report) if isinstance(report, Refusal) else json_reply(200, audit_view(report))
+def _audit(report: AuditReport | Refusal) -> Reply | Refusal:
+    return report if isinstance(report, Refusal) else json_reply(200, audit_view(report))

@@ -6,14 +6,16 @@ test holds every entry against a real answer. Read next: `app.py`, which fills t
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from doorbuster.api.http import Reply, Request
-from doorbuster.domain.outcomes import Code
+from doorbuster.domain import limits
+from doorbuster.domain.outcomes import Code, Refusal
 
-Handler = Callable[[Request], Awaitable[Reply]]
+Handler = Callable[[Request], Awaitable[Reply | Refusal]]
 
 
 class Caller(StrEnum):
@@ -35,6 +37,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     handler: Handler
     body: Any = None
     body_required: bool = True
+    body_bytes_max: int = limits.BODY_BYTES_MAX
     answers: Mapping[int, Any]
     codes: Sequence[Code] = ()
     idempotent_key: bool = False
@@ -58,10 +61,11 @@ class _Node:
 
 
 class Table:
-    """All routes. `match` costs one dictionary look-up per segment of the path."""
+    """All routes. `match` costs one dictionary look-up per segment of the path, or one for a path of late."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self.routes = tuple(routes)
+        self.match = lru_cache(maxsize=1024)(self._match)
         self._root = _Node()
         for route in routes:
             self._add(route)
@@ -79,7 +83,7 @@ class Table:
         assert route.method not in node.routes, f"{route.method} {route.path} is there twice"
         node.routes[route.method] = route
 
-    def match(self, method: str, path: str) -> Match | list[str]:
+    def _match(self, method: str, path: str) -> Match | tuple[str, ...]:
         """The route and its parameters; or the methods the path does have (none: there is no such path)."""
         node = self._root
         parameters: dict[str, str] = {}
@@ -88,10 +92,11 @@ class Table:
             if child is None:
                 child = node.wildcard
                 if child is None or not segment:
-                    return []
+                    return ()
                 parameters[child.parameter] = segment
             node = child
         route = node.routes.get(method) or (node.routes.get("GET") if method == "HEAD" else None)
         if route is None:
-            return sorted(node.routes)
+            methods = {*node.routes, "HEAD"} if "GET" in node.routes else {*node.routes}
+            return tuple(sorted(methods))
         return Match(route, parameters)

@@ -1,9 +1,10 @@
 """Serves the application with uvicorn, and stops without dropping anybody.
 
-Owns: the server's settings, each for a reason, and the order of stopping: not ready, then no new requests on kept
-connections, then the end.
+Owns: the server's settings, each for a reason, and the order of stopping: not ready, then nothing new, then what is
+under way, then the end, all of it bounded. Keeps: I4 (an answer that was decided is sent before the gate goes).
 """
 
+import asyncio
 from types import FrameType
 from typing import Final
 
@@ -11,34 +12,58 @@ import uvicorn
 
 from doorbuster.api.app import Api
 from doorbuster.api.asgi import AsgiLane
-from doorbuster.api.fastlane import lane_for
+from doorbuster.api.fastlane import FastLane, lane_for
 from doorbuster.config import Settings
 
 _KEEP_ALIVE_S: Final = 65
 """Longer than the 60 s of common load balancers: the balancer closes first, never into a request on its way."""
+_NOTICE_S: Final = 1.0
+"""How long a gate with a port of its own goes on answering after it has said that it is not ready. Gates that share
+a socket stop at once: the others take over in the same moment."""
 _GRACE_S: Final = 10
 
 
-class _Server(uvicorn.Server):
-    """Says that it stops before it does."""
+class GateServer(uvicorn.Server):
+    """Says that it stops before it does, and leaves the rest of the process to whoever runs it."""
 
-    def __init__(self, config: uvicorn.Config, api: Api) -> None:
+    def __init__(self, api: Api, lane: type[FastLane], config: uvicorn.Config, *, notice_s: float) -> None:
         super().__init__(config)
         self._api = api
+        self._lane = lane
+        self._notice_s = notice_s
+        self._stop_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal gives notice, a second one stops without it."""
+        if self._api.system.draining:
+            self._notice_s = 0.0
         self._api.system.draining = True
+        self._lane.leaving = True
         super().handle_exit(sig, frame)
+        self._captured_signals.clear()  # uvicorn would raise it again and so kill the process before it has cleaned up
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second by uvicorn."""
+        if counter % 10 == 0:
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, FastLane):
+                    connection.sweep()
+        if not await super().on_tick(counter):
+            return False
+        now = asyncio.get_running_loop().time()
+        self._stop_at = self._stop_at or now
+        return now >= self._stop_at + self._notice_s
 
 
-async def serve(api: Api, settings: Settings, *, fd: int | None = None) -> None:
-    """Until SIGTERM or SIGINT. `fd` is a listening socket to inherit; else host and port of the settings."""
+def server_for(api: Api, *, host: str, port: int, fd: int | None = None) -> GateServer:
+    """A server of this application. `fd` is a listening socket to inherit."""
+    lane = lane_for(api.dispatch)
     config = uvicorn.Config(
         AsgiLane(api.dispatch),
-        host=settings.host,
-        port=settings.port,
+        host=host,
+        port=port,
         fd=fd,
-        http=lane_for(api.dispatch),
+        http=lane,
         ws="websockets-sansio",
         ws_per_message_deflate=False,  # 37 KB and a third more CPU per socket for messages of 200 bytes
         lifespan="off",
@@ -49,4 +74,9 @@ async def serve(api: Api, settings: Settings, *, fd: int | None = None) -> None:
         timeout_graceful_shutdown=_GRACE_S,
         backlog=4096,
     )
-    await _Server(config, api).serve()
+    return GateServer(api, lane, config, notice_s=_NOTICE_S if fd is None else 0.0)
+
+
+async def serve(api: Api, settings: Settings, *, fd: int | None = None) -> None:
+    """Until SIGTERM or SIGINT. `fd` is a listening socket to inherit; else host and port of the settings."""
+    await server_for(api, host=settings.host, port=settings.port, fd=fd).serve()
