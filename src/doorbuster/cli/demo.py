@@ -31,7 +31,7 @@ from doorbuster.rehearsal.crowd import Progress, Result
 from doorbuster.rehearsal.plan import CrowdPlan
 
 _OPENS_IN_S: Final = 4.0
-_HOLD_S: Final = 5
+_HOLD_S: Final = 8
 """A hold ends soon here, so that what is abandoned is seen to come back and to be sold again."""
 _SETTLE_S: Final = 90.0
 _LOOK_S: Final = 0.25

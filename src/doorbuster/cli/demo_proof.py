@@ -76,6 +76,14 @@ async def count_by_sql(database_url: str, sale_id: str) -> Counted:
         await connection.close()
 
 
+def _why(sold_all: bool, demand_ended: bool) -> str:
+    if sold_all:
+        return ""
+    return (
+        "; the crowd wanted no more" if demand_ended else "; the crowd gave up waiting, the machine is too slow for it"
+    )
+
+
 def prove(
     counted: Counted,
     audit: AuditView,
@@ -95,14 +103,14 @@ def prove(
     )
     lost = [order for order, buyer in result.acknowledged.items() if counted.stored.get(order) != buyer]
     sold_all = counted.paid_units == units
-    demand_ended = result.gone == result.arrived and counted.paid_units == len(result.paid_orders)
+    demand_ended = result.tired == 0 and result.gone == result.arrived
     live = counted.paid_units + counted.reserved_units
     checks = [
         Check("never one over", live <= units, f"{live:,} of {units:,} units reserved or paid"),
         Check(
             "sold exactly",
             sold_all or demand_ended,
-            f"{counted.paid_units:,} of {units:,} units paid" + ("" if sold_all else "; the crowd wanted no more"),
+            f"{counted.paid_units:,} of {units:,} units paid{_why(sold_all, demand_ended)}",
         ),
         Check("nothing left hanging", counted.reserved_units == 0, f"{counted.reserved_units:,} units still reserved"),
         Check("nobody has two", counted.most_per_buyer <= 1, f"at most {counted.most_per_buyer} per buyer"),

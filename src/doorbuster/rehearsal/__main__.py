@@ -29,8 +29,8 @@ class Start(CrowdTask, kw_only=True):
 async def _run(start: Start) -> None:
     loop = asyncio.get_running_loop()
     opens_at = loop.time() + start.opens_in_s
-    client = Client(start.url, start.connections)
-    crowd = Crowd(start, client, loop.time)
+    client, checkout = Client(start.url, start.connections), Client(start.url, start.connections)
+    crowd = Crowd(start, client, checkout, loop.time)
     work = loop.create_task(crowd.run(opens_at, wall_ms() // 1000))
     loop.add_signal_handler(signal.SIGTERM, work.cancel)  # enough was seen: everybody goes home
     while not work.done():
@@ -39,6 +39,7 @@ async def _run(start: Start) -> None:
     if not work.cancelled():
         work.result()
     await client.close()
+    await checkout.close()
     used = resource.getrusage(resource.RUSAGE_SELF)
     _say(crowd.result(used.ru_utime + used.ru_stime))
 

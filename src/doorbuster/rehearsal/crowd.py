@@ -29,6 +29,7 @@ class CrowdTask(msgspec.Struct, kw_only=True):
     buyer_secret: str
     audience: str
     connections: int = 128
+    """For asking. Those who have a unit pay over as many of their own: a real buyer does not queue behind the crowd."""
     give_up_s: float = 55.0
     """Counted from the start of the sale: then everybody goes home, whatever is left."""
 
@@ -42,6 +43,8 @@ class Progress(msgspec.Struct, kw_only=True):
     orders: int
     paid: int
     unknown: int
+    tired: int
+    """Buyers who would have gone on but for `give_up_s`; their demand was not met."""
     answers: dict[str, int]
     p50_ms: float
     p99_ms: float
@@ -73,9 +76,10 @@ _orders = msgspec.json.Decoder(_Order)
 class Crowd:
     """`run` ends when everybody has gone home. `clock` is seconds of the same clock `opens_at` is told in."""
 
-    def __init__(self, task: CrowdTask, client: Client, clock: Callable[[], float]) -> None:
+    def __init__(self, task: CrowdTask, client: Client, checkout: Client, clock: Callable[[], float]) -> None:
         self._task = task
         self._client = client
+        self._checkout = checkout
         self._clock = clock
         self._opens_at = 0.0
         self.latency = Histogram()
@@ -83,6 +87,7 @@ class Crowd:
         self.acknowledged: dict[str, str] = {}
         self.paid: list[str] = []
         self.unknown = 0
+        self.tired = 0
         self.arrived = 0
         self.gone = 0
 
@@ -110,12 +115,13 @@ class Crowd:
 
     def _numbers(self) -> dict[str, Any]:
         return {
-            "requests": self._client.requests,
+            "requests": self._client.requests + self._checkout.requests,
             "arrived": self.arrived,
             "gone": self.gone,
             "orders": len(self.acknowledged),
             "paid": len(self.paid),
             "unknown": self.unknown,
+            "tired": self.tired,
             "answers": dict(self.answers),
             "p50_ms": self.latency.percentile(50) * 1000,
             "p99_ms": self.latency.percentile(99) * 1000,
@@ -143,7 +149,7 @@ class Crowd:
         keyed = headers + f"idempotency-key: {buyer.user_id}\r\n".encode()
         clicks = 2 if buyer.double_click else 1
         while self._clock() < self._opens_at + self._task.give_up_s:
-            asks = (self._ask("POST", path, keyed, b'{"quantity":1}', intended) for _ in range(clicks))
+            asks = (self._ask(self._client, "POST", path, keyed, b'{"quantity":1}', intended) for _ in range(clicks))
             answers = await asyncio.gather(*asks)
             clicks = 1
             won = next((answer for answer in answers if answer is not None and answer.status == 201), None)
@@ -160,6 +166,7 @@ class Crowd:
                     wait_s = max(0.0, self._opens_at - self._clock()) + buyer.pace * 0.5
             intended = self._clock() + wait_s
             await self._until(intended)
+        self.tired += 1
         return None
 
     async def _decide(self, buyer: Buyer, headers: bytes, order_id: str) -> None:
@@ -167,7 +174,7 @@ class Crowd:
             case Fate.ABANDONS:
                 return
             case Fate.CANCELS:
-                await self._ask("DELETE", f"/v1/orders/{order_id}", headers, b"", self._clock())
+                await self._ask(self._checkout, "DELETE", f"/v1/orders/{order_id}", headers, b"", self._clock())
             case Fate.DECLINED_AND_LEAVES:
                 await self._pay(headers, order_id, "pm_declined", buyer)
             case Fate.DECLINED_THEN_PAYS:
@@ -179,9 +186,9 @@ class Crowd:
     async def _pay(self, headers: bytes, order_id: str, method: str, buyer: Buyer) -> None:
         """Until the answer is definite; the same key throughout."""
         keyed = headers + f"idempotency-key: {method} {order_id}\r\n".encode()
-        body = b'{"payment_method":"%s"}' % method.encode()
+        path, body = f"/v1/orders/{order_id}/payment", b'{"payment_method":"%s"}' % method.encode()
         while self._clock() < self._opens_at + self._task.give_up_s:
-            answer = await self._ask("POST", f"/v1/orders/{order_id}/payment", keyed, body, self._clock())
+            answer = await self._ask(self._checkout, "POST", path, keyed, body, self._clock())
             if answer is not None and answer.status == 200:
                 self.paid.append(order_id)
                 return
@@ -190,10 +197,12 @@ class Crowd:
             wait_s = 0.3 if answer is None else max(answer.retry_after_s, 0.3)
             await self._until(self._clock() + wait_s * (1 + buyer.pace / 2))
 
-    async def _ask(self, method: str, path: str, headers: bytes, body: bytes, intended: float) -> Answer | None:
+    async def _ask(
+        self, client: Client, method: str, path: str, headers: bytes, body: bytes, intended: float
+    ) -> Answer | None:
         """None: the answer was lost. Every answer is counted and its latency taken from `intended`."""
         try:
-            answer = await self._client.ask(method, path, headers, body)
+            answer = await client.ask(method, path, headers, body)
         except Lost:
             self.unknown += 1
             return None

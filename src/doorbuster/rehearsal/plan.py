@@ -32,9 +32,9 @@ class CrowdPlan(msgspec.Struct, frozen=True, kw_only=True):
     early: float = 0.02
     patient: float = 0.6
     """Share who come again while units may come back; the others take the first no for an answer."""
-    burst_s: float = 3.0
+    burst_s: float = 5.0
     """Most of the crowd arrives within this time, the front of it in the first second."""
-    tail_s: float = 10.0
+    tail_s: float = 15.0
 
 
 class Buyer(msgspec.Struct, frozen=True, kw_only=True):
