@@ -5,8 +5,10 @@ little about each other. Nothing is installed: what is missing is named.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,7 @@ BENCHES: Final[Mapping[str, Callable[[float], Report]]] = {
     "compare": compare,
     "first-demo": first_demo,
 }
+PAGE: Final = Path("docs/performance.md")
 USUAL: Final = ("cold", "refusal", "decision", "orders", "compare")
 """Not among them: first-demo, which downloads."""
 
@@ -34,6 +37,7 @@ def main() -> int:
     """Run the named ones, or the usual ones; print as we go; write the same to bench/results/."""
     parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(BENCHES)}")
+    parser.add_argument("--publish", action="store_true", help="write the figures into docs/performance.md, too")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each load lasts")
     asked = parser.parse_args()
     unknown = [name for name in asked.names if name not in BENCHES]
@@ -45,7 +49,11 @@ def main() -> int:
         print("\n".join(lines), flush=True)
         told.extend(lines)
 
-    tell(*describe(), f"command  make bench ARGS={' '.join(sys.argv[1:])!r}")
+    tell(
+        f"date     {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        *describe(),
+        f"command  make bench ARGS={' '.join(sys.argv[1:])!r}",
+    )
     targets: list[Target] = []
     for name in asked.names or USUAL:
         report = BENCHES[name](asked.seconds)
@@ -55,7 +63,15 @@ def main() -> int:
     results = Path("bench/results")
     results.mkdir(exist_ok=True)
     (results / "latest.txt").write_text("\n".join(told) + "\n")
+    if asked.publish:
+        _publish("\n".join(told))
     return 0
+
+
+def _publish(text: str) -> None:
+    page = PAGE.read_text()
+    block = f"<!-- figures -->\n\n```\n{text}\n```\n\n<!-- end -->"
+    PAGE.write_text(re.sub(r"<!-- figures -->.*?<!-- end -->", lambda _: block, page, flags=re.DOTALL))
 
 
 if __name__ == "__main__":
