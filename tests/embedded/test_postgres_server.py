@@ -156,6 +156,22 @@ async def test_start_waits_for_the_rest_of_a_killed_server(own_servers: Servers)
     await connection.close()
 
 
+async def test_pid_of_a_killed_server_may_be_anybodys(own_servers: Servers) -> None:
+    """After the restart of a container the same numbers are given out again, in another order."""
+    postgres = await own_servers.postgres()
+    await postgres.kill()
+    lock = postgres.data / "postmaster.pid"
+    somebody = await asyncio.create_subprocess_exec("sleep", "60", user=postgres.data.stat().st_uid)
+    lock.write_text("\n".join([str(somebody.pid), *lock.read_text().splitlines()[1:]]))
+
+    await postgres.start()
+
+    assert "already exists" in postgres.log.read_text()
+    assert somebody.returncode is None
+    somebody.kill()
+    await somebody.wait()
+
+
 async def test_paused_server_can_be_stopped(own_servers: Servers) -> None:
     postgres = await own_servers.postgres()
     postgres.pause()

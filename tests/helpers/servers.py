@@ -82,12 +82,12 @@ class OwnPostgres(_Own):
     def __init__(self, server: EmbeddedPostgres) -> None:
         super().__init__(server)
         self.url_of = server.url_of
-        self._state = server.data / "postmaster.pid"
+        self.data = server.data
 
     def forget(self) -> None:
         """The kernel keeps a killed server's piece of System V memory until somebody removes it."""
         with contextlib.suppress(OSError, IndexError):
-            number = self._state.read_text().splitlines()[6].split()[1]
+            number = (self.data / "postmaster.pid").read_text().splitlines()[6].split()[1]
             subprocess.run(["ipcrm", "--shmem-id", number], capture_output=True, check=False)
 
 

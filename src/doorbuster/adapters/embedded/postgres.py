@@ -22,7 +22,7 @@ import asyncpg
 from doorbuster.adapters.embedded.errors import EmbeddedError, full_disk, reason
 from doorbuster.adapters.embedded.identity import Identity, Program, choose
 from doorbuster.adapters.embedded.paths import own_socket_folder, socket_folder
-from doorbuster.adapters.embedded.process import Process, Step, is_running, telling_lines
+from doorbuster.adapters.embedded.process import Process, Step, is_running, telling_lines, works_in
 
 MAJOR: Final = "18"
 """Of the pinned package: data of another major version needs a dump and a restore."""
@@ -34,7 +34,7 @@ _READY_WITHIN_S: Final = 120.0
 _TAKEOVER_WITHIN_S: Final = 15.0
 """How long processes of a killed predecessor may take to notice and go."""
 _PROBE_S: Final = 0.01
-_STILL_THERE: Final = ("still in use", "lock file")
+_STILL_THERE: Final = ("still in use", "already exists")
 _ENDING: Final = (Step(signal.SIGINT, 30.0), Step(signal.SIGQUIT, 5.0))
 """SIGINT rolls back what is open and writes a checkpoint; SIGQUIT leaves that to the next start."""
 _INITDB: Final = (
@@ -174,7 +174,15 @@ class EmbeddedPostgres:
             output = self.process.output_since_start()
             if loop.time() > end or not any(words in output for words in _STILL_THERE):
                 raise self._failure(f"ended with {self.process.returncode} at its start", telling_lines(output))
+            self._forget_the_dead()
             await asyncio.sleep(_PROBE_S * 10)
+
+    def _forget_the_dead(self) -> None:
+        """Remove lock files whose pid now belongs to somebody else, as after the restart of a container. Only when no
+        process at all works in the data: the files are also how the server knows that its old processes are gone."""
+        if not works_in(self.data):
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
+            (self.socket_folder / f"{_SOCKET}.lock").unlink(missing_ok=True)
 
     async def _ready(self) -> bool:
         """Whether it takes connections, as it writes itself; False when it has ended instead."""

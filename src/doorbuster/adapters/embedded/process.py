@@ -210,3 +210,14 @@ def is_running(pid: int, *, naming: str) -> bool:
         return os.fsencode(naming) in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def works_in(folder: Path) -> bool:
+    """Whether any process has this as its working directory. True where the system does not tell."""
+    if not _LINUX:
+        return True
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's and none of ours
+            if (process / "cwd").samefile(folder):
+                return True
+    return False
