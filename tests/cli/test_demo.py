@@ -32,8 +32,8 @@ class Facts:
             {"order_id": "o2", "captured_cents": 100, "refunded_cents": 0},
         ]
         self.result = Result(
-            requests=9, arrived=3, gone=3, orders=3, paid=2, unknown=0, tired=0, answers={}, p50_ms=1, p99_ms=1, max_ms=1,
-            acknowledged={"o1": "ann", "o2": "bob", "o3": "cy"}, paid_orders=["o1", "o2"],
+            requests=9, arrived=3, gone=3, orders=3, paid=2, unknown=0, tired=0, answers={}, p50_ms=1, p99_ms=1,
+            max_ms=1, acknowledged={"o1": "ann", "o2": "bob", "o3": "cy"}, paid_orders=["o1", "o2"],
         )  # fmt: skip
 
     def broken(self) -> list[str]:

@@ -149,7 +149,10 @@ class Crowd:
         keyed = headers + f"idempotency-key: {buyer.user_id}\r\n".encode()
         clicks = 2 if buyer.double_click else 1
         while self._clock() < self._opens_at + self._task.give_up_s:
-            asks = (self._ask(self._client, "POST", path, keyed, b'{"quantity":1}', intended) for _ in range(clicks))
+            asks = (
+                self._ask(self._client, "POST", path, keyed, b'{"quantity":1}', intended=intended)
+                for _ in range(clicks)
+            )
             answers = await asyncio.gather(*asks)
             clicks = 1
             won = next((answer for answer in answers if answer is not None and answer.status == 201), None)
@@ -174,7 +177,9 @@ class Crowd:
             case Fate.ABANDONS:
                 return
             case Fate.CANCELS:
-                await self._ask(self._checkout, "DELETE", f"/v1/orders/{order_id}", headers, b"", self._clock())
+                await self._ask(
+                    self._checkout, "DELETE", f"/v1/orders/{order_id}", headers, b"", intended=self._clock()
+                )
             case Fate.DECLINED_AND_LEAVES:
                 await self._pay(headers, order_id, "pm_declined", buyer)
             case Fate.DECLINED_THEN_PAYS:
@@ -188,7 +193,7 @@ class Crowd:
         keyed = headers + f"idempotency-key: {method} {order_id}\r\n".encode()
         path, body = f"/v1/orders/{order_id}/payment", b'{"payment_method":"%s"}' % method.encode()
         while self._clock() < self._opens_at + self._task.give_up_s:
-            answer = await self._ask(self._checkout, "POST", path, keyed, body, self._clock())
+            answer = await self._ask(self._checkout, "POST", path, keyed, body, intended=self._clock())
             if answer is not None and answer.status == 200:
                 self.paid.append(order_id)
                 return
@@ -198,7 +203,7 @@ class Crowd:
             await self._until(self._clock() + wait_s * (1 + buyer.pace / 2))
 
     async def _ask(
-        self, client: Client, method: str, path: str, headers: bytes, body: bytes, intended: float
+        self, client: Client, method: str, path: str, headers: bytes, body: bytes, *, intended: float
     ) -> Answer | None:
         """None: the answer was lost. Every answer is counted and its latency taken from `intended`."""
         try:
