@@ -107,10 +107,10 @@ async def _demo(options: DemoOptions, stack: Stack) -> int:
         await stack.start()
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
-            shop = _Shop(stack, session)
+            shop = Shop(stack, session)
             sale = await shop.create(options)
-            result, timeline = await _sell(options, stack, shop, sale, console)
-            proof = await _wrap_up(options, stack, shop, sale, result)
+            result, timeline = await sell(options, stack, shop, sale, console)
+            proof = await wrap_up(options, stack, shop, sale, result)
         if options.as_json:
             print(msgspec.json.encode(_document(options, result, proof)).decode())
         else:
@@ -122,7 +122,7 @@ async def _demo(options: DemoOptions, stack: Stack) -> int:
         await stack.stop()
 
 
-class _Shop:
+class Shop:
     """The stack over HTTP, as an operator has it."""
 
     def __init__(self, stack: Stack, session: aiohttp.ClientSession) -> None:
@@ -155,8 +155,8 @@ class _Shop:
         return msgspec.json.decode(await self.call("GET", f"/v1/sales/{sale_id}"), type=SaleView)
 
 
-async def _sell(
-    options: DemoOptions, stack: Stack, shop: _Shop, sale: AdminSaleView, console: Console
+async def sell(
+    options: DemoOptions, stack: Stack, shop: Shop, sale: AdminSaleView, console: Console
 ) -> tuple[Result, dict[str, float]]:
     """The sale itself: the crowd in its own process, the view here."""
     plan = CrowdPlan(seed=options.seed, buyers=options.buyers, abandon=options.abandon, decline=options.decline)
@@ -214,8 +214,11 @@ async def _read(process: asyncio.subprocess.Process, latest: _Latest) -> None:
             latest.result = msgspec.json.decode(line, type=Result)
 
 
-async def _wrap_up(options: DemoOptions, stack: Stack, shop: _Shop, sale: AdminSaleView, result: Result) -> Proof:
-    """Let what is held end, end the sale, audit it, and count what is in PostgreSQL."""
+async def wrap_up(
+    options: DemoOptions, stack: Stack, shop: Shop, sale: AdminSaleView, result: Result, *, told: set[str] | None = None
+) -> Proof:
+    """Let what is held end, end the sale, audit it, and count what is in PostgreSQL. `told` takes the charges that
+    were looked at, so that the next sale on the same gateway is held against its own."""
     end = asyncio.get_running_loop().time() + _HOLD_S + 15
     while asyncio.get_running_loop().time() < end:
         seen = await shop.look(sale.sale_id)
@@ -227,6 +230,9 @@ async def _wrap_up(options: DemoOptions, stack: Stack, shop: _Shop, sale: AdminS
         await shop.call("POST", f"/v1/admin/sales/{sale.sale_id}/audit", {"reason": "demo"}), type=AuditView
     )
     book = msgspec.json.decode(await shop.call("GET", "/v1/admin/gateways/simulated/book"))["charges"]
+    if told is not None:
+        book = [charge for charge in book if charge["idempotency_key"] not in told]
+        told.update(charge["idempotency_key"] for charge in book)
     counted = await count_by_sql(stack.database_url, sale.sale_id)
     return prove(counted, audit, book, result, units=options.units, price_cents=sale.price_cents)
 
