@@ -5,45 +5,51 @@ The HS256 check is our own: it is on the path of every request of the crowd and 
 which a test holds it against token by token. Fails closed: what cannot be checked is not known.
 """
 
-import base64
 import binascii
 import hmac
-from collections import OrderedDict
-from typing import Annotated, Final, Protocol
+import math
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 
 from doorbuster.api.http import Refused
+from doorbuster.api.lately import Lately
 from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.engine.ports import Clock
 
-_CACHED_MAX: Final = 50_000
+_KNOWN_MAX: Final = 50_000
+_KNOWN_BYTES_MAX: Final = 2048
+"""Longer tokens are checked each time: the memory of a gate is not theirs."""
+_HEADS_MAX: Final = 64
 _SECRET_BYTES_MIN: Final = 32
 
 
-class _Head(msgspec.Struct):
+class Head(msgspec.Struct):
+    """The head of a token. What it calls critical we do not know, so it must not call anything so."""
+
     alg: str
     typ: str | None = None
-    kid: str | None = None
-    crit: list[str] | None = None
+    kid: str = ""
+    crit: Any = msgspec.UNSET
+    b64: Any = msgspec.UNSET
 
 
-class _Claims(msgspec.Struct):
+class Claims(msgspec.Struct):
     sub: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.USER_ID_LENGTH_MAX)]
     exp: int | float
     aud: str | list[str]
     nbf: int | float | None = None
 
 
-_heads = msgspec.json.Decoder(_Head)
-_claims = msgspec.json.Decoder(_Claims)
+_heads = msgspec.json.Decoder(Head)
+_claims = msgspec.json.Decoder(Claims)
 
 
 class KeySet(Protocol):
-    """Checks tokens by published keys; answers the claims as JSON, or raises `Refused`."""
+    """Checks tokens by published keys. Raises `Refused` for one that is not good."""
 
-    async def claims(self, token: str) -> dict[str, object]: ...
+    async def claims(self, token: str, head: Head) -> Claims: ...
 
 
 def unauthenticated(detail: str) -> Refused:
@@ -56,11 +62,12 @@ class Buyers:
     def __init__(self, secret: str, audience: str, clock: Clock, keys: KeySet | None = None) -> None:
         if secret and len(secret.encode()) < _SECRET_BYTES_MIN:
             raise ValueError(f"the buyer secret has fewer than {_SECRET_BYTES_MIN} bytes")
-        self._secret = secret.encode()
+        self._mac = hmac.new(secret.encode(), digestmod="sha256") if secret else None
         self._audience = audience
         self._clock = clock
         self._keys = keys
-        self._known: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+        self._known: Lately[bytes, tuple[str, float]] = Lately(_KNOWN_MAX)
+        self._heads: set[bytes] = set()
 
     def recall(self, authorization: bytes | None, now_ms: int) -> str | None:
         """The buyer of a token that is known, or can be checked without waiting. None: ask `identify`."""
@@ -69,54 +76,57 @@ class Buyers:
             if known is not None and known[1] * 1000 > now_ms:
                 return known[0]
         if self._keys is None:
-            return self._check(authorization)
+            return self._check(authorization, now_ms)
         return None
 
     async def identify(self, authorization: bytes | None) -> str:
         """The user id of the caller. Raises Refused (unauthenticated) for every token that is not good."""
-        user_id = self.recall(authorization, self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        user_id = self.recall(authorization, now_ms)
         if user_id is not None:
             return user_id
         assert self._keys is not None
         token = bearer(authorization)
-        if self._secret and _algorithm(token) == "HS256":
-            return self._check(authorization)
-        claims = await self._keys.claims(token.decode())
-        try:
-            return self._accept(authorization or b"", msgspec.convert(claims, _Claims))
-        except msgspec.ValidationError as problem:
-            raise unauthenticated(f"the token's claims cannot be used: {problem}") from problem
+        head = _head(token.partition(b".")[0])
+        if self._mac is not None and head.alg == "HS256":
+            return self._check(authorization, now_ms)
+        claims = await self._keys.claims(token.decode("latin-1"), head)
+        return self._accept(authorization or b"", claims, self._clock.now_ms())
 
-    def _check(self, authorization: bytes | None) -> str:
+    def _check(self, authorization: bytes | None, now_ms: int) -> str:
         token = bearer(authorization)
-        if not self._secret:
+        if self._mac is None:
             raise unauthenticated("no way to check buyer tokens is configured")
-        try:
-            signed, _, signature = token.rpartition(b".")
-            head, _, body = signed.partition(b".")
-            if _heads.decode(_unpadded(head)).alg != "HS256" or _heads.decode(_unpadded(head)).crit is not None:
+        signed, _, signature = token.rpartition(b".")
+        head, _, body = signed.partition(b".")
+        if head not in self._heads:
+            if _head(head).alg != "HS256":
                 raise unauthenticated("the token is not signed with HS256")
-            if not hmac.compare_digest(hmac.digest(self._secret, signed, "sha256"), _unpadded(signature)):
-                raise unauthenticated("the token's signature is wrong")
+            if len(self._heads) < _HEADS_MAX:
+                self._heads.add(head)  # every token of a shop has the same
+        mac = self._mac.copy()
+        mac.update(signed)
+        if not hmac.compare_digest(_padless(mac.digest()), signature):
+            raise unauthenticated("the token's signature is wrong")
+        try:
             claims = _claims.decode(_unpadded(body))
-        except (msgspec.DecodeError, binascii.Error, ValueError) as problem:
-            raise unauthenticated("the token cannot be read") from problem
-        return self._accept(authorization or b"", claims)
+        except (msgspec.DecodeError, ValueError, RecursionError) as problem:
+            raise unauthenticated(f"the token's claims cannot be used: {problem}") from problem
+        return self._accept(authorization or b"", claims, now_ms)
 
-    def _accept(self, authorization: bytes, claims: _Claims) -> str:
-        now = self._clock.now_ms() / 1000
-        if claims.exp <= now:
+    def _accept(self, authorization: bytes, claims: Claims, now_ms: int) -> str:
+        """Written so that a time that is no number is never good."""
+        now = now_ms / 1000
+        if not now < claims.exp < math.inf:
             raise unauthenticated("the token has expired")
-        if claims.nbf is not None and claims.nbf > now:
+        if claims.nbf is not None and not claims.nbf <= now:
             raise unauthenticated("the token is not valid yet")
-        audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
-        if self._audience not in audiences:
+        if self._audience != claims.aud and (isinstance(claims.aud, str) or self._audience not in claims.aud):
             raise unauthenticated(f"the token is not for {self._audience!r}")
         if not claims.sub.isprintable():
             raise unauthenticated("the token's subject has characters that cannot be shown")
-        if len(self._known) >= _CACHED_MAX:
-            self._known.popitem(last=False)
-        self._known[authorization] = (claims.sub, float(claims.exp))
+        if len(authorization) <= _KNOWN_BYTES_MAX:
+            self._known.put(authorization, (claims.sub, claims.exp))
         return claims.sub
 
 
@@ -147,11 +157,14 @@ def sign(secret: str, user_id: str, *, audience: str, now_s: int, ttl_s: int) ->
     return (signed + b"." + _padless(hmac.digest(secret.encode(), signed, "sha256"))).decode()
 
 
-def _algorithm(token: bytes) -> str:
+def _head(part: bytes) -> Head:
     try:
-        return _heads.decode(_unpadded(token.partition(b".")[0])).alg
-    except (msgspec.DecodeError, binascii.Error, ValueError) as problem:
+        head = _heads.decode(_unpadded(part))
+    except (msgspec.DecodeError, ValueError, RecursionError) as problem:
         raise unauthenticated("the token cannot be read") from problem
+    if head.crit is not msgspec.UNSET or head.b64 is not msgspec.UNSET:
+        raise unauthenticated("the token asks for an extension that is not known here")
+    return head
 
 
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
@@ -164,5 +177,8 @@ def _unpadded(text: bytes) -> bytes:
     return binascii.a2b_base64(text.translate(_STANDARD) + b"=" * (-len(text) % 4), strict_mode=True)
 
 
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+
+
 def _padless(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+    return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")

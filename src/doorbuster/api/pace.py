@@ -4,13 +4,13 @@ Owns: the buckets. Fails open by design: a gate that restarts forgets, N gates l
 a buyer is the limit of units, which is decided elsewhere.
 """
 
-from collections import OrderedDict
-
+from doorbuster.api.lately import Lately
 from doorbuster.domain import limits
 
 
 class Pace:
-    """Bounded in memory: the buyer unseen for longest is forgotten first."""
+    """Bounded in memory: buyers unseen for longest are forgotten first. A bucket is one number: the time at which it
+    will be full again."""
 
     def __init__(
         self,
@@ -19,19 +19,17 @@ class Pace:
         burst: int = limits.BUYER_RATE_BURST,
         buckets_max: int = limits.BUYER_RATE_BUCKETS_MAX,
     ) -> None:
-        self._per_second = per_second
-        self._burst = float(burst)
-        self._buckets_max = buckets_max
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._step_s = 1 / per_second
+        self._slack_s = (burst - 1) / per_second
+        self._full_at: Lately[str, float] = Lately(buckets_max)
 
     def wait_ms(self, user_id: str, now_s: float) -> int:
         """0 if this request may pass, else milliseconds until one may."""
-        level, at = self._buckets.get(user_id, (self._burst, now_s))
-        level = min(self._burst, level + max(0.0, now_s - at) * self._per_second)
-        if level < 1.0:
-            return int((1.0 - level) / self._per_second * 1000) + 1
-        self._buckets[user_id] = (level - 1.0, now_s)
-        self._buckets.move_to_end(user_id)
-        if len(self._buckets) > self._buckets_max:
-            self._buckets.popitem(last=False)
+        ahead_s = (self._full_at.get(user_id) or now_s) - now_s
+        over_s = ahead_s - self._slack_s
+        if over_s > 1e-9:
+            if over_s <= self._step_s + 1e-6:
+                return int(over_s * 1000) + 1
+            ahead_s = 0.0  # no bucket is ever that empty: the clock was set back
+        self._full_at.put(user_id, now_s + max(0.0, ahead_s) + self._step_s)
         return 0
