@@ -5,7 +5,7 @@ Addresses left empty mean the embedded servers of the data directory.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -43,9 +43,9 @@ class Settings(BaseSettings):
 
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """A second port that serves only /metrics, without a token; 0: only operators can read /metrics."""
-    log_format: str = "auto"
+    log_format: Literal["auto", "json", "console"] = "auto"
     """json, console, or auto (console on a terminal)."""
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -75,15 +75,16 @@ def run(
         as_json=as_json,
     )
     place = data_dir or Path(tempfile.mkdtemp(prefix="doorbuster-demo-"))
+    if data_dir is None:
+        place.chmod(0o755)  # root's servers run as another user; what they keep in it is theirs alone
     place.mkdir(parents=True, exist_ok=True)
-    place.chmod(0o755)  # the servers run as another user; what they keep in it is theirs alone
     settings = read(port=port, data_dir=place, dev_identities=True, host="127.0.0.1", log_format="json")
     try:
         return asyncio.run(_demo(options, Stack(settings, log_file=place / "doorbuster.log")))
     except EmbeddedError as error:
         print(f"doorbuster demo: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         print("stopped", file=sys.stderr)
         return 130
     finally:
@@ -103,6 +104,9 @@ def _problem(units: int, buyers: int, mode: str, abandon: float, decline: float)
 
 async def _demo(options: DemoOptions, stack: Stack) -> int:
     console = Console(stderr=options.as_json)
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # clean up as after Ctrl-C
     with console.status("starting Valkey, PostgreSQL, a gate, a worker and a payment gateway …"):
         await stack.start()
     try:
