@@ -31,6 +31,7 @@ class Dispatch:
         self._counters = counters
         self._ids = ids
         self._is_operator = is_operator
+        self._failing: set[str] = set()
 
     async def answer(self, request: Request) -> Reply:
         """The reply to any request whatsoever."""
@@ -49,19 +50,29 @@ class Dispatch:
 
     async def _handle(self, route: Route, request: Request) -> Reply | Refusal:
         try:
-            return await route.handler(request)
+            outcome = await route.handler(request)
         except Refused as refused:
             return refused.refusal
         except StoreUnavailable as problem:
-            log.warning("a store does not answer", route=route.name, problem=str(problem))
+            self._failed(route, problem)
             return Refusal(Code.UNAVAILABLE, "a store does not answer; nothing was done")
         except OutcomeUnknown as problem:
-            log.warning("a store did not answer in time", route=route.name, problem=str(problem))
+            self._failed(route, problem)
             return Refusal(Code.UNAVAILABLE, "a store did not answer in time; repeat the request, it is safe")
         except Exception:
             fault = self._ids.new_id()
             log.exception("a handler failed", route=route.name, fault=fault)
             return Refusal(Code.UNAVAILABLE, f"an unforeseen fault, logged as {fault}")
+        if self._failing and route.name in self._failing:
+            self._failing.discard(route.name)
+            log.info("the route works again", route=route.name)
+        return outcome
+
+    def _failed(self, route: Route, problem: Exception) -> None:
+        """One line when it begins: a crowd that asks in vain must not fill the log."""
+        if route.name not in self._failing:
+            self._failing.add(route.name)
+            log.warning("a store does not answer", route=route.name, problem=str(problem) or type(problem).__name__)
 
     def body_max(self, request: Request) -> int:
         """How much of this request's body is read. Only the operator may send much, and has to say so first."""

@@ -3,7 +3,9 @@
 Owns: what each answers, in HTTP's words. Every verb is idempotent and recorded with who and why.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import islice
 
 from doorbuster.api.auth import Buyers, is_operator
 from doorbuster.api.http import Refused, Reply, Request, json_reply
@@ -23,6 +25,7 @@ from doorbuster.api.shapes import (
     order_view,
 )
 from doorbuster.config import Settings
+from doorbuster.domain import limits
 from doorbuster.domain.audit import AuditReport
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.sale import Sale
@@ -120,11 +123,15 @@ class OperatorRoutes:
         if (request.header(b"content-type") or b"").lower().startswith(b"text/csv"):
             if request.body_too_large:
                 raise invalid("the list is larger than this route takes")
-            users, reason = users_of_csv(request.body), ""
+            found, reason = users_of_csv(request.body), ""
         else:
             body = body_of(request, BlocklistBody)
-            users = [checked_user(user, f"user_ids[{number}]") for number, user in enumerate(body.user_ids)]
+            found = (checked_user(user, f"user_ids[{number}]") for number, user in enumerate(body.user_ids))
             reason = body.reason
+        users: list[str] = []
+        while part := list(islice(found, limits.BLOCKLIST_CHUNK)):
+            users += part
+            await asyncio.sleep(0)  # buyers are answered meanwhile
         result = await self._services.operating.set_blocklist(sale_id, users, Actor(name=_OPERATOR, reason=reason))
         if isinstance(result, Refusal):
             return result

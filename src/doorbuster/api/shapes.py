@@ -16,6 +16,11 @@ from doorbuster.domain.sale import PaymentMode, Sale, SaleMode, SaleTerms, avail
 from doorbuster.domain.transitions import SaleStatus
 
 Time = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339, with an offset")]
+Reason = Annotated[
+    str,
+    msgspec.Meta(max_length=limits.REASON_LENGTH_MAX, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$"),
+]
+"""Why; kept with the sale. PostgreSQL has no zero character, and a log line no other control characters."""
 
 
 def stamp(ms: int) -> str:
@@ -24,7 +29,7 @@ def stamp(ms: int) -> str:
 
 
 def _ms(time: datetime) -> int:
-    delta = time.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    delta = time - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
 
 
@@ -43,7 +48,7 @@ class PaymentBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class VerbBody(msgspec.Struct, forbid_unknown_fields=True):
     """Why; kept with the sale."""
 
-    reason: Annotated[str, msgspec.Meta(max_length=limits.REASON_LENGTH_MAX)] = ""
+    reason: Reason = ""
 
 
 class BuyerBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,7 +57,7 @@ class BuyerBody(msgspec.Struct, forbid_unknown_fields=True):
 
 class BlocklistBody(msgspec.Struct, forbid_unknown_fields=True):
     user_ids: list[Annotated[str, msgspec.Meta(min_length=1, max_length=limits.USER_ID_LENGTH_MAX)]]
-    reason: Annotated[str, msgspec.Meta(max_length=limits.REASON_LENGTH_MAX)] = ""
+    reason: Reason = ""
 
 
 class SaleBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -91,7 +96,7 @@ class SaleChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     per_user_limit: int | msgspec.UnsetType = msgspec.UNSET
     checkout_ttl_seconds: int | msgspec.UnsetType = msgspec.UNSET
     payment_attempts: int | msgspec.UnsetType = msgspec.UNSET
-    reason: Annotated[str, msgspec.Meta(max_length=limits.REASON_LENGTH_MAX)] = ""
+    reason: Reason = ""
 
     def changes(self) -> dict[str, object]:
         """By the names of SaleTerms."""
