@@ -29,7 +29,7 @@ async def facts_count_every_kind_of_order(bench: LedgerBench) -> None:
     await bench.paid(sale, "bob")
     await bench.cancelled(sale, "eve")
     returned = await bench.paid(sale, "max")
-    await bench.ledger.return_units(returned.order_id)
+    assert await bench.ledger.return_units(returned.order_id)
     await bench.orders.tombstone(sale.sale_id, [bench.hold("zoe")])
 
     facts = await bench.facts(sale)
@@ -48,7 +48,7 @@ async def log_is_a_chain_from_the_first_row(bench: LedgerBench) -> None:
     sale = await bench.sale(quantity_available=9)
     order = await bench.paid(sale, "ann")
     await bench.cancelled(sale, "bob")
-    await bench.ledger.return_units(order.order_id)
+    assert await bench.ledger.return_units(order.order_id)
 
     rows = await bench.log(sale)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from conformance.ledgers import Ledger
+from conformance.ledgers import Ledger, begin_payment, settle_payment
 from doorbuster.domain.audit import LedgerFacts, Verdict, compare
 from doorbuster.domain.chain import LogRow
 from doorbuster.domain.order import Hold, Order
@@ -93,8 +93,17 @@ class LedgerBench:
 
     async def paid(self, sale: Sale, user: str = "ann", **about: Any) -> Order:
         order = await self.reserve(sale, user, **about)
-        await self.ledger.pay(order.order_id)
+        await self.pay(order)
         return await self.order(order)
+
+    async def begin_payment(self, order: Order) -> str:
+        """The id of an attempt that is out."""
+        payment_id = self.ids.new_id()
+        await begin_payment(self.ledger, order.order_id, payment_id)
+        return payment_id
+
+    async def pay(self, order: Order) -> None:
+        await settle_payment(self.ledger, await self.begin_payment(order))
 
     async def cancelled(self, sale: Sale, user: str = "ann", **about: Any) -> Order:
         order = await self.reserve(sale, user, **about)

@@ -5,7 +5,6 @@ row, so the real ledger's clock stands still until the test moves it, and both s
 millisecond. Nothing else of the real ledger is touched.
 """
 
-import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -17,15 +16,14 @@ from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Connection, Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
-from doorbuster.domain.order import Order, PaymentView
-from doorbuster.domain.outcomes import Refusal
-from doorbuster.domain.transitions import OrderStatus, PaymentState
-from doorbuster.engine.payment_ports import PayAsk
+from doorbuster.domain.transitions import OrderStatus
+from doorbuster.engine.payment_ports import Begun, PayAsk, PaymentStore
 from doorbuster.engine.ports import AuditStore, OrderStore, SaleStore
 from doorbuster.reference.audits import ReferenceAuditStore
 from doorbuster.reference.clock import ManualClock
 from doorbuster.reference.ledger import ReferenceLedger
 from doorbuster.reference.orders import ReferenceOrderStore
+from doorbuster.reference.payments import ReferencePaymentStore
 from doorbuster.reference.sales import ReferenceSaleStore
 
 GATEWAY = "simulated"
@@ -46,7 +44,7 @@ end $$;
 
 
 class Ledger(Protocol):
-    """The three stores of one ledger, its time, and what happens to orders that no port of theirs does."""
+    """The stores of one ledger, and its time."""
 
     @property
     def sales(self) -> SaleStore: ...
@@ -55,74 +53,36 @@ class Ledger(Protocol):
     @property
     def audits(self) -> AuditStore: ...
     @property
+    def payments(self) -> PaymentStore: ...
+    @property
     def clock(self) -> ManualClock: ...
 
     async def advance_ms(self, by_ms: int) -> None:
         """Let time pass in the ledger and for everybody who has its clock."""
         ...
 
-    async def begin_payment(self, order_id: str) -> None:
-        """An attempt is sent to the gateway, and its answer is not known yet."""
-        ...
-
-    async def fail_payment(self, order_id: str) -> None:
-        """The open attempt is declined."""
-        ...
-
-    async def pay(self, order_id: str) -> None:
-        """The order is paid for, by its open attempt or by a new one."""
-        ...
-
-    async def return_units(self, order_id: str) -> None:
-        """The units of a paid order go back on sale with its refund."""
+    async def return_units(self, order_id: str) -> bool:
+        """The units of a paid order go back on sale, as a refund would have it; False if there is nothing to give
+        back."""
         ...
 
 
 class MemoryLedger:
+    """`rows` is what it holds, for those who draw from it."""
+
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.rows = ReferenceLedger(clock)
         self.sales = ReferenceSaleStore(self.rows)
         self.orders = ReferenceOrderStore(self.rows)
         self.audits = ReferenceAuditStore(self.rows)
+        self.payments = ReferencePaymentStore(self.rows)
 
     async def advance_ms(self, by_ms: int) -> None:
         self.clock.advance_ms(by_ms)
 
-    async def begin_payment(self, order_id: str) -> None:
-        attempt = self._attempt(order_id)
-        self._show(order_id, PaymentState.SENT, attempt=attempt + 1)
-
-    async def fail_payment(self, order_id: str) -> None:
-        self._show(order_id, PaymentState.DECLINED, attempt=self._attempt(order_id), reason="no funds")
-
-    async def pay(self, order_id: str) -> None:
-        order = self.rows.orders[order_id]
-        if not self.rows.payment_open(order):
-            await self.begin_payment(order_id)
-        paid = self.rows.mark_paid(order_id)
-        assert paid is not None
-        assert paid.status is OrderStatus.PAID
-        self._show(order_id, PaymentState.CAPTURED, attempt=self._attempt(order_id))
-
-    async def return_units(self, order_id: str) -> None:
-        assert self.rows.mark_returned(order_id)
-
-    def _attempt(self, order_id: str) -> int:
-        payment = self.rows.orders[order_id].payment
-        return payment.attempt if payment else 0
-
-    def _show(self, order_id: str, state: PaymentState, *, attempt: int, reason: str | None = None) -> None:
-        order = self.rows.orders[order_id]
-        view = PaymentView(
-            state=state,
-            gateway=GATEWAY,
-            attempt=attempt,
-            amount_cents=order.amount_cents,
-            currency=order.currency,
-            decline_reason=reason,
-        )
-        self.rows.show_payment(order_id, view)
+    async def return_units(self, order_id: str) -> bool:
+        return self.rows.mark_returned(order_id)
 
 
 class PostgresLedger:
@@ -133,48 +93,15 @@ class PostgresLedger:
         self.sales = PostgresSaleStore(database)
         self.orders = PostgresOrderStore(database)
         self.audits = PostgresAuditStore(database)
-        self._payments = PostgresPaymentStore(database)
+        self.payments = PostgresPaymentStore(database)
         self.sql = sql
 
     async def advance_ms(self, by_ms: int) -> None:
         self.clock.advance_ms(by_ms)
         await self.sql.execute("update frozen_clock set at_ms = $1", self.clock.now_ms())
 
-    async def begin_payment(self, order_id: str) -> None:
-        order = await self._order(order_id)
-        ask = PayAsk(
-            payment_id=str(uuid.uuid4()),
-            order_id=order_id,
-            user_id=order.user_id,
-            gateway=GATEWAY,
-            payment_method="pm_ok",
-            key=str(uuid.uuid4()),
-            digest="body",
-        )
-        begun = await self._payments.begin(ask)
-        assert not isinstance(begun, Refusal), begun
-        await self._payments.send(begun.attempt.payment_id)
-
-    async def fail_payment(self, order_id: str) -> None:
-        attempts = await self._payments.attempts(order_id)
-        await self._payments.decline(attempts[-1].payment_id, "no funds")
-
-    async def pay(self, order_id: str) -> None:
-        attempts = await self._payments.attempts(order_id)
-        if not attempts or attempts[-1].state is not PaymentState.SENT:
-            await self.begin_payment(order_id)
-            attempts = await self._payments.attempts(order_id)
-        await self._payments.confirm(attempts[-1].payment_id, "reference")
-        paid = await self._payments.captured(attempts[-1].payment_id)
-        assert paid.order.status is OrderStatus.PAID
-
-    async def return_units(self, order_id: str) -> None:
-        assert await self.sql.fetchval("select return_order($1)", uuid.UUID(order_id))
-
-    async def _order(self, order_id: str) -> Order:
-        order = await self.orders.get(order_id)
-        assert order is not None
-        return order
+    async def return_units(self, order_id: str) -> bool:
+        return await self.sql.fetchval("select return_order($1)", order_id)
 
 
 @asynccontextmanager
@@ -190,3 +117,28 @@ async def postgres_ledger(url: str, clock: ManualClock) -> AsyncGenerator[Postgr
     finally:
         await database.close()
         await sql.close()
+
+
+async def begin_payment(ledger: Ledger, order_id: str, payment_id: str) -> None:
+    """An attempt is sent to the gateway, and its answer is not known yet."""
+    order = await ledger.orders.get(order_id)
+    assert order is not None
+    ask = PayAsk(
+        payment_id=payment_id,
+        order_id=order_id,
+        user_id=order.user_id,
+        gateway=GATEWAY,
+        payment_method="pm_ok",
+        key=f"key of {payment_id}",
+        digest="body",
+    )
+    begun = await ledger.payments.begin(ask)
+    assert isinstance(begun, Begun), begun
+    await ledger.payments.send(payment_id)
+
+
+async def settle_payment(ledger: Ledger, payment_id: str) -> None:
+    """The gateway has the money of an attempt that was sent."""
+    await ledger.payments.confirm(payment_id, "reference")
+    paid = await ledger.payments.captured(payment_id)
+    assert paid.order.status is OrderStatus.PAID

@@ -88,7 +88,7 @@ async def payment_under_way_keeps_its_order(bench: LedgerBench) -> None:
     """I7: it may still end in money, so the order is neither cancelled nor expired; a decline sets it free."""
     sale = await bench.sale()
     order = await bench.reserve(sale, "ann")
-    await bench.ledger.begin_payment(order.order_id)
+    payment_id = await bench.begin_payment(order)
     await bench.ledger.advance_ms(TTL_MS + HOUR)
     before = await bench.state(sale)
 
@@ -97,7 +97,7 @@ async def payment_under_way_keeps_its_order(bench: LedgerBench) -> None:
     assert await bench.orders.next_expiry_ms() is None
     assert await bench.state(sale) == before
 
-    await bench.ledger.fail_payment(order.order_id)
+    await bench.ledger.payments.decline(payment_id, "no funds")
     assert await bench.orders.next_expiry_ms() == order.expires_ms
     assert await bench.orders.expire_due(limit=10) == 1
 
@@ -170,7 +170,7 @@ async def next_expiry_is_the_earliest(bench: LedgerBench) -> None:
 
     assert await bench.orders.next_expiry_ms() == first.expires_ms
 
-    await bench.ledger.pay(first.order_id)
+    await bench.pay(first)
     assert await bench.orders.next_expiry_ms() == second.expires_ms
 
 
@@ -181,7 +181,7 @@ async def only_an_aborted_sale_is_cancelled_whole(bench: LedgerBench) -> None:
     for user in ("ann", "bob", "eve"):
         await bench.reserve(sale, user)
     paying, paid = await bench.reserve(sale, "max"), await bench.paid(sale, "zoe")
-    await bench.ledger.begin_payment(paying.order_id)
+    await bench.begin_payment(paying)
     before = await bench.state(sale)
     assert await bench.orders.cancel_all(sale.sale_id, actor=ACTOR, limit=10) == 0
     assert await bench.orders.cancel_all(bench.ids.new_id(), actor=ACTOR, limit=10) == 0
@@ -282,7 +282,7 @@ async def returned_units_are_sold_again(bench: LedgerBench) -> None:
     sale = await bench.sale(quantity_available=1)
     order = await bench.paid(sale, "ann", key="k")
 
-    await bench.ledger.return_units(order.order_id)
+    assert await bench.ledger.return_units(order.order_id)
 
     assert (await bench.order(order)).status is OrderStatus.PAID
     current = await bench.current(sale)

@@ -90,7 +90,7 @@ async def image_is_made_of_what_the_ledger_has(bench: LedgerBench) -> None:
     sale, other = await bench.sale(quantity_available=9, per_user_limit=2), await bench.sale()
     held, paid = await bench.reserve(sale, "ann", quantity=2), await bench.paid(sale, "bob")
     closed, returned = await bench.cancelled(sale, "eve"), await bench.paid(sale, "max")
-    await bench.ledger.return_units(returned.order_id)
+    assert await bench.ledger.return_units(returned.order_id)
     await bench.orders.tombstone(sale.sale_id, [bench.hold("zoe")])
     await bench.sales.set_blocked(sale.sale_id, ["tom", "kim"], ACTOR)
     await bench.reserve(other, "ann")

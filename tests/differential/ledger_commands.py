@@ -296,7 +296,7 @@ def sweep(view: View) -> Command:
     return Command(f"sweep {sale.sale_id}", run)
 
 
-# ---------------------------------------------------------------------------------------------------- time, money
+# ---------------------------------------------------------------------------------------------------- time
 
 
 @operation("done")
@@ -308,68 +308,3 @@ def advance(view: View) -> Command:
         return Outcome(["done"], await side.ledger.sales.time_ms())
 
     return Command(f"advance {by_ms} ms", run)
-
-
-@operation("begun")
-def begin_payment(view: View) -> Command | None:
-    order = view.order(OrderStatus.RESERVED)
-    if order is None or not view.rows.may_close(order) or not _may_pay(view, order):
-        return None
-
-    async def run(side: Side) -> Outcome:
-        await side.ledger.begin_payment(order.order_id)
-        return Outcome(["begun"], None)
-
-    return Command(f"begin payment {order.order_id}", run)
-
-
-@operation("failed")
-def fail_payment(view: View) -> Command | None:
-    order = view.order(OrderStatus.RESERVED)
-    if order is None or not view.rows.payment_open(order):
-        return None
-
-    async def run(side: Side) -> Outcome:
-        await side.ledger.fail_payment(order.order_id)
-        return Outcome(["failed"], None)
-
-    return Command(f"fail payment {order.order_id}", run)
-
-
-@operation("paid")
-def pay(view: View) -> Command | None:
-    order = view.order(OrderStatus.RESERVED)
-    if order is None or order.status is not OrderStatus.RESERVED:
-        return None
-    if view.rows.sales[order.sale_id].status is SaleStatus.CANCELLED:
-        return None
-    if not view.rows.payment_open(order) and not _may_pay(view, order):
-        return None
-
-    async def run(side: Side) -> Outcome:
-        await side.ledger.pay(order.order_id)
-        return Outcome(["paid"], None)
-
-    return Command(f"pay {order.order_id}", run)
-
-
-def _may_pay(view: View, order: Order) -> bool:
-    """Whether the payment store would begin an attempt: its refusals are tested where it is."""
-    sale = view.rows.sales[order.sale_id]
-    attempts = order.payment.attempt if order.payment else 0
-    return (
-        order.expires_ms > view.now_ms and sale.status is not SaleStatus.CANCELLED and attempts < sale.payment_attempts
-    )
-
-
-@operation("returned")
-def return_units(view: View) -> Command | None:
-    order = view.order(OrderStatus.PAID)
-    if order is None or order.status is not OrderStatus.PAID or order.order_id in view.rows.returned:
-        return None
-
-    async def run(side: Side) -> Outcome:
-        await side.ledger.return_units(order.order_id)
-        return Outcome(["returned"], None)
-
-    return Command(f"return units of {order.order_id}", run)

@@ -35,8 +35,6 @@ class Side:
         releases = await self.ledger.orders.pending_releases(limit=10_000)
         seen: dict[str, object] = {
             "releases": sorted((row.hold_id, row.sale_id, row.user_id, row.epoch, row.forget_key) for row in releases),
-            "next expiry": await self.ledger.orders.next_expiry_ms(),
-            "live": [sale.sale_id for sale in await self.ledger.sales.live()],
         }
         for sale_id in sale_ids:
             seen |= {f"{name} of {sale_id}": value for name, value in (await self._sale(sale_id)).items()}
@@ -50,7 +48,6 @@ class Side:
         return {
             "sale": sale and self.plain(sale),
             "orders": list(page.orders),
-            "live ids": await self.ledger.orders.live_hold_ids(sale_id),
             "image": summary and _without_server(summary),
             "holds": holds,
             "claims": await self.stock.claims(sale_id, USERS),
@@ -63,12 +60,20 @@ class Side:
 
     async def accounts(self, sale_ids: Sequence[str]) -> dict[str, object]:
         """The dearer things: the log row by row, the facts of an audit, what an image would be made of."""
-        seen: dict[str, object] = {}
+        seen: dict[str, object] = {
+            "next expiry": await self.ledger.orders.next_expiry_ms(),
+            "live": [sale.sale_id for sale in await self.ledger.sales.live()],
+        }
         for sale_id in sale_ids:
             rows = [rows async for rows in self.ledger.audits.log_rows(sale_id)]
             facts = await self.ledger.audits.facts(sale_id)
+            page = await self.ledger.orders.page(sale_id, status=None, cursor=None, limit=10_000)
             chunks = [chunk async for chunk in self.ledger.sales.image_rows(sale_id, 100)]
             seen |= {
+                f"attempts of {sale_id}": [
+                    await self.ledger.payments.attempts(order.order_id) for order in page.orders if order.payment
+                ],
+                f"live ids of {sale_id}": await self.ledger.orders.live_hold_ids(sale_id),
                 f"log of {sale_id}": [row for chunk in rows for row in chunk],
                 f"facts of {sale_id}": facts and msgspec.structs.replace(facts, sale=self.plain(facts.sale)),
                 f"live rows of {sale_id}": sorted(hold.hold_id for chunk in chunks for hold in chunk.holds),

@@ -12,18 +12,23 @@ from typing import cast
 import pytest
 
 from conformance.ledgers import MemoryLedger, postgres_ledger
-from differential import ledger_commands, stock_commands
+from differential import ledger_commands, money_commands, stock_commands
 from differential.commands import OPERATIONS, WORDS, Command
 from differential.side import Side
-from differential.view import View
+from differential.view import SALES_AT_ONCE, View
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.reference.clock import ManualClock, SeededIds
 from doorbuster.reference.stock import ReferenceStockStore
 
-SEEDS = [int(seed) for seed in os.environ.get("DOORBUSTER_DIFFERENTIAL_SEEDS", "1 12 19").split()]
+SEEDS = [int(seed) for seed in os.environ.get("DOORBUSTER_DIFFERENTIAL_SEEDS", "21 28").split()]
 """Any seed will do; these get everywhere soon."""
 STEPS_MIN, STEPS_MAX = 300, 5_000
 ACCOUNTS_EVERY = 25
+USUAL = (
+    *("take", "reserve", "reserve", "commit", "rebuild", "relay", "advance"),
+    *("begin_payment", "send_payment", "confirm_payment", "capture_payment"),
+)
+"""What makes a sale go on; the rest happens to it."""
 
 
 class Stream:
@@ -41,7 +46,7 @@ class Stream:
         return WORDS - self.seen.keys()
 
     def next(self) -> tuple[str, Command]:
-        view = View(self._rng, self._ids, self._ledger.rows, self._stock)
+        view = View(self._rng, self._ids, self._ledger, self._stock)
         while True:
             name = self._name(view)
             command = OPERATIONS[name](view)
@@ -56,8 +61,7 @@ class Stream:
         wanted = sorted({name for name, _ in self.missing})
         if wanted and self._rng.random() < 0.4:
             return self._rng.choice(wanted)
-        usual = ("take", "reserve", "reserve", "commit", "rebuild", "begin_payment", "pay", "relay", "advance")
-        return self._rng.choice(usual if self._rng.random() < 0.5 else tuple(OPERATIONS))
+        return self._rng.choice(USUAL if self._rng.random() < 0.5 else tuple(OPERATIONS))
 
 
 async def compare(oracle: Side, real: Side, sale_ids: list[str], *, accounts: bool) -> list[str]:
@@ -104,7 +108,7 @@ async def drive(stream: Stream, oracle: Side, real: Side, memory: MemoryLedger) 
         story = "\n".join(last)
         assert found.answer == expected.answer, f"the answers differ after\n{story}"
         stream.seen.update((name, str(word)) for word in expected.words)
-        sale_ids = sorted(memory.rows.sales)[-3:]
+        sale_ids = sorted(memory.rows.sales)[-SALES_AT_ONCE:]
         differences = await compare(oracle, real, sale_ids, accounts=step % ACCOUNTS_EVERY == 0)
         assert differences == [], "\n".join(["the states differ after", story, *differences])
         if step >= STEPS_MIN and not stream.missing:
@@ -117,4 +121,8 @@ def test_every_operation_has_its_words() -> None:
     named = {name for name, _ in WORDS}
 
     assert named == set(OPERATIONS)
-    assert {draw.__module__ for draw in OPERATIONS.values()} == {ledger_commands.__name__, stock_commands.__name__}
+    assert {draw.__module__ for draw in OPERATIONS.values()} == {
+        ledger_commands.__name__,
+        money_commands.__name__,
+        stock_commands.__name__,
+    }

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 import msgspec
 
+from conformance.ledgers import MemoryLedger
 from doorbuster.domain.order import Hold, Order
-from doorbuster.domain.sale import Sale, SaleTerms
+from doorbuster.domain.sale import PaymentMode, Sale, SaleTerms
 from doorbuster.domain.transitions import SALE_OVER, SALE_SELLS, OrderStatus, SaleStatus
 from doorbuster.engine.ports import Ask, ImageState, ImageTerms, Release
 from doorbuster.reference.clock import SeededIds
-from doorbuster.reference.ledger import ReferenceLedger
 from doorbuster.reference.stock import ReferenceStockStore
 
 USERS = ("ann", "bob", "eve", "kim", "max")
@@ -26,12 +26,13 @@ T = TypeVar("T")
 class View:
     """The oracle's state before a step, and the seeded chance that draws from it."""
 
-    def __init__(self, rng: random.Random, ids: SeededIds, rows: ReferenceLedger, stock: ReferenceStockStore) -> None:
+    def __init__(self, rng: random.Random, ids: SeededIds, ledger: MemoryLedger, stock: ReferenceStockStore) -> None:
         self.rng = rng
         self.ids = ids
-        self.rows = rows
+        self.ledger = ledger
+        self.rows = ledger.rows
         self.image = stock.image
-        self.now_ms = rows.clock.now_ms()
+        self.now_ms = ledger.clock.now_ms()
 
     def rarely(self, chance: float = 0.1) -> bool:
         return self.rng.random() < chance
@@ -66,11 +67,12 @@ class View:
             product_id=self.one(("p-1", "p-2")),
             title=self.one(("Lamp", "Vase")),
             quantity_available=self.rng.randint(1, 7),
-            price_cents=self.one((1, 1_500)),
+            price_cents=self.one((0, 1, 1_500, 1_500)),
             currency="USD",
             start_ms=start,
             end_ms=start + self.one((10_000, 60_000, 3_600_000, 3_600_000)),
             per_user_limit=self.one((1, 2, 3)),
+            payment_mode=self.one((*[PaymentMode.CHECKOUT] * 7, PaymentMode.EXTERNAL)),
             checkout_ttl_seconds=self.one((5, 60, 600)),
         )
 
