@@ -145,7 +145,7 @@ _verb("open", "Start the sale now.")
 _verb("pause", "Let nobody in until `resume`; holds and payments go on.")
 _verb("resume", "Go on after `pause`.")
 _verb("end", "End the sale now; reserved orders may still be paid.")
-_verb("abort", "Call the sale off: reserved orders are cancelled, paid ones refunded.")
+_verb("abort", "Call the sale off: nothing more is sold, reserved orders are cancelled.")
 _verb("rebuild", "Write the stock counter's image anew from the database.")
 
 

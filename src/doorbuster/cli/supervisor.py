@@ -241,7 +241,9 @@ class Stack:
                 raise EmbeddedError(f"the gate is not ready within {_READY_WITHIN_S:.0f} s; its log says why")
             await asyncio.sleep(_PROBE_S)
         try:
-            (self.data.root / "address").write_text(self.url + "\n")
+            draft = self.data.root / "address.new"
+            draft.write_text(self.url + "\n")
+            draft.replace(self.data.root / "address")  # whoever reads it reads all of it
         except OSError as error:
             raise EmbeddedError(f"the address cannot be written: {reason(error)}") from error
 
