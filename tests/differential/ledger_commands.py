@@ -78,7 +78,7 @@ def _plain(side: Side, answer: object) -> object:
 
 @operation("done", "not-found", "order-closed", "conflict")
 def cancel(view: View) -> Command:
-    order = view.order(*view.one(((OrderStatus.RESERVED,), tuple(OrderStatus))))
+    order = view.order(*view.one(((OrderStatus.RESERVED,), (OrderStatus.PAID, OrderStatus.EXPIRED))))
     paying = [each for each in view.rows.orders.values() if view.rows.payment_open(each)]
     order = view.one(paying) if paying and view.rarely(0.5) else order
     order_id = order.order_id if order and not view.rarely() else view.ids.new_id()
@@ -185,11 +185,14 @@ def change(view: View) -> Command:
 )
 def move(view: View) -> Command:
     sale_id, to, start_now = view.sale_id(), view.one(tuple(SaleStatus)), view.rarely(0.3)
+    full = [sale for sale in view.recent() if sale.quantity_sold == sale.quantity_available]
+    if full and view.rarely():
+        sale_id, to = view.one(full).sale_id, SaleStatus.SOLD_OUT
     over = [sale_id for sale_id, sale in view.rows.sales.items() if sale.status in SALE_OVER]
     if over and view.rarely(0.2):
         sale_id, to = view.one(over), view.one((*SaleStatus, *SALE_OVER, *SALE_OVER))
     elif view.orders(sale_id, OrderStatus.RESERVED) and view.rarely(0.2):
-        to = SaleStatus.CANCELLED
+        to = view.one((SaleStatus.CANCELLED, SaleStatus.SOLD_OUT))
     elif to in SALE_OVER and not view.rarely(0.2):
         to = SaleStatus.ACTIVE
 

@@ -20,9 +20,9 @@ from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.reference.clock import ManualClock, SeededIds
 from doorbuster.reference.stock import ReferenceStockStore
 
-SEEDS = [int(seed) for seed in os.environ.get("DOORBUSTER_DIFFERENTIAL_SEEDS", "21 28").split()]
+SEEDS = [int(seed) for seed in os.environ.get("DOORBUSTER_DIFFERENTIAL_SEEDS", "26 28").split()]
 """Any seed will do; these get everywhere soon."""
-STEPS_MIN, STEPS_MAX = 300, 5_000
+STEPS_MIN, STEPS_MAX = 300, 10_000
 ACCOUNTS_EVERY = 25
 USUAL = (
     *("take", "reserve", "reserve", "commit", "rebuild", "relay", "advance"),
@@ -108,7 +108,8 @@ async def drive(stream: Stream, oracle: Side, real: Side, memory: MemoryLedger) 
         story = "\n".join(last)
         assert found.answer == expected.answer, f"the answers differ after\n{story}"
         stream.seen.update((name, str(word)) for word in expected.words)
-        sale_ids = sorted(memory.rows.sales)[-SALES_AT_ONCE:]
+        every = sorted(memory.rows.sales)
+        sale_ids = sorted({*every[-SALES_AT_ONCE:], every[step % len(every)]})  # and the older ones in turn
         differences = await compare(oracle, real, sale_ids, accounts=step % ACCOUNTS_EVERY == 0)
         assert differences == [], "\n".join(["the states differ after", story, *differences])
         if step >= STEPS_MIN and not stream.missing:

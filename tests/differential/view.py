@@ -54,8 +54,8 @@ class View:
         return self.one(selling if selling and not self.rarely() else self.recent())
 
     def sale_that(self, *statuses: SaleStatus) -> Sale:
-        """One in such a status if there is one and chance will have it."""
-        fitting = [sale for sale in self.recent() if sale.status in statuses]
+        """One in such a status, of all there are, if there is one and chance will have it."""
+        fitting = [sale for sale in self.rows.sales.values() if sale.status in statuses]
         return self.one(fitting) if fitting and not self.rarely(0.3) else self.sale()
 
     def needs_a_sale(self) -> bool:
@@ -72,8 +72,9 @@ class View:
             start_ms=start,
             end_ms=start + self.one((10_000, 60_000, 3_600_000, 3_600_000)),
             per_user_limit=self.one((1, 2, 3)),
-            payment_mode=self.one((*[PaymentMode.CHECKOUT] * 7, PaymentMode.EXTERNAL)),
+            payment_mode=self.one((*[PaymentMode.CHECKOUT] * 4, PaymentMode.EXTERNAL)),
             checkout_ttl_seconds=self.one((5, 60, 600)),
+            payment_attempts=self.one((1, 3)),
         )
 
     def changed_terms(self, sale: Sale) -> SaleTerms:
