@@ -29,9 +29,10 @@ from doorbuster.reference.sales import ReferenceSaleStore
 GATEWAY = "simulated"
 
 _FREEZE = """
-create table frozen_clock (at_ms bigint not null);
+create table if not exists frozen_clock (at_ms bigint not null);
+truncate frozen_clock;
 insert into frozen_clock values ({now_ms});
-create function public.clock_timestamp() returns timestamptz language sql volatile
+create or replace function public.clock_timestamp() returns timestamptz language sql volatile
     as 'select public.at_ms(at_ms) from public.frozen_clock';
 -- Its body was bound to the real clock when it was made.
 create or replace function public.clock_ms() returns timestamptz language sql volatile
@@ -106,7 +107,7 @@ class PostgresLedger:
 
 @asynccontextmanager
 async def postgres_ledger(url: str, clock: ManualClock) -> AsyncGenerator[PostgresLedger, None]:
-    """A ledger on an empty database with the schema, in the time of `clock`."""
+    """A ledger on a database with the schema, in the time of `clock`; several on one have to share the clock."""
     freezer: Connection = await asyncpg.connect(url)
     await freezer.execute(_FREEZE.format(now_ms=clock.now_ms()))
     await freezer.close()

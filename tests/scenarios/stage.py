@@ -153,10 +153,10 @@ def _nobody(agent: str) -> None:
 class Stage:
     """The shop of one story. `open` before the first step, `close` after the last."""
 
-    def __init__(self, ledger: Ledger, stock: StockStore, server: StockServer) -> None:
+    def __init__(self, ledger: Ledger, stock: StockStore, server: StockServer, *, seed: int = 1) -> None:
         self.ledger = ledger
         self.server = server
-        self.ids = SeededIds(1)
+        self.ids = SeededIds(seed)
         self.faults = {"stock": Faults(), "ledger": Faults(), "gateway": Faults()}
         self.stock = faulty(stock, self.faults["stock"])
         self.sales = faulty(ledger.sales, self.faults["ledger"])
