@@ -69,6 +69,10 @@ _SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
+_REMOVE_TRIES: Final = 100
+_REMOVE_PAUSE_S: Final = 0.05
+
+
 class EmbeddedPostgres:
     """Start it, use `url`, stop it. Data survives stops, restarts and kill -9. `settings` are names and values of
     postgresql.conf, on top of ours."""
@@ -120,7 +124,7 @@ class EmbeddedPostgres:
             await self._initdb(identity, [initdb, "--sync-only", *_SYNC_METHOD, "-D", str(making)])  # I4
             making.replace(self.data)
         finally:
-            shutil.rmtree(making, ignore_errors=True)
+            await _remove(making)
 
     async def _initdb(self, identity: Identity, command: Sequence[str]) -> None:
         process = Process("initdb", ending=(), death_signal=signal.SIGKILL)
@@ -242,3 +246,12 @@ def _folders(root: Path) -> tuple[Path, ...]:
     """The package, and the libraries that its wheel keeps beside it."""
     libraries = root.with_name(f"{root.name}.libs")
     return (root, libraries) if libraries.exists() else (root,)
+
+
+async def _remove(directory: Path) -> None:
+    """Remove it for good: a program that initdb had started outlives it by a moment and may still write there."""
+    for _ in range(_REMOVE_TRIES):
+        shutil.rmtree(directory, ignore_errors=True)
+        if not directory.exists():
+            return
+        await asyncio.sleep(_REMOVE_PAUSE_S)
