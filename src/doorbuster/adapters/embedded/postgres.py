@@ -251,7 +251,11 @@ def _folders(root: Path) -> tuple[Path, ...]:
 async def _remove(directory: Path) -> None:
     """Remove it for good: a program that initdb had started outlives it by a moment and may still write there."""
     for _ in range(_REMOVE_TRIES):
-        shutil.rmtree(directory, ignore_errors=True)
-        if not directory.exists():
+        if _removed(directory):
             return
         await asyncio.sleep(_REMOVE_PAUSE_S)
+
+
+def _removed(directory: Path) -> bool:
+    shutil.rmtree(directory, ignore_errors=True)
+    return not directory.exists()
