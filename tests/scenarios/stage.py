@@ -173,6 +173,10 @@ class Stage:
     async def open(self) -> None:
         for gate in self.gates:
             gate.committer.start()
+        self.note_standing()
+
+    def note_standing(self) -> None:
+        """Whatever runs now runs for good; `quiet` does not wait for it."""
         self._standing = asyncio.all_tasks()
 
     async def close(self) -> None:
