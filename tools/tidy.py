@@ -50,7 +50,7 @@ BANS = (
     _ban("chance", r"(?<![\w.])random\.(?!Random\b)\w+|\buuid[14]\(|\bos\.urandom\(", SOURCE, "Ids passed in"),
     _ban("sleep", r"\b(?:asyncio|time|anyio)\.sleep\((?!0\))", r"^tests/.*\.py$", "a signal or the poll helper"),
     _ban("debt", r"\b(?:TODO|FIXME|NotImplementedError)\b", TEXTS, "finish it, or leave it out"),
-    _ban("index", r"pythonhosted|pypi\.org/simple|registry\.npmjs|--(?:extra-)?index-url", "", "no address"),
+    _ban("index", r"--(?:extra-)?index-url|https?://[^\s\"']+/simple\b", "", "no address"),
     _ban("machine", r"(?<![\w.])/(?:work|root|home/\w+|Users/\w+)/", "", "a path inside the project"),
 )
 
