@@ -8,9 +8,11 @@ from typing import Any
 
 import jwt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api.gate import ADMIN, SECRET, Gate
-from doorbuster.api.auth import Buyers, sign
+from doorbuster.api.auth import Buyers, Mac, sign
 from doorbuster.api.http import Refused
 from doorbuster.reference.clock import ManualClock
 
@@ -159,6 +161,11 @@ async def test_gate_without_operator_token_has_no_operator() -> None:
     answer = await gate.call("GET", "/v1/admin/sales", token="")
 
     assert (answer.status, answer.code) == (401, "unauthenticated")
+
+
+@given(key=st.binary(max_size=200), message=st.binary(max_size=300))
+def test_our_mac_is_the_standard_one(key: bytes, message: bytes) -> None:
+    assert Mac(key).of(message) == hmac.digest(key, message, "sha256")
 
 
 def test_short_secret_is_refused_at_the_start() -> None:

@@ -8,6 +8,7 @@ which a test holds it against token by token. Fails closed: what cannot be check
 import binascii
 import hmac
 import math
+from hashlib import sha256
 from typing import Annotated, Any, Final, Protocol
 
 import msgspec
@@ -23,6 +24,8 @@ _KNOWN_BYTES_MAX: Final = 2048
 """Longer tokens are checked each time: the memory of a gate is not theirs."""
 _HEADS_MAX: Final = 64
 _SECRET_BYTES_MIN: Final = 32
+_BLOCK_BYTES: Final = 64
+"""Of SHA-256."""
 
 
 class Head(msgspec.Struct):
@@ -46,6 +49,18 @@ _heads = msgspec.json.Decoder(Head)
 _claims = msgspec.json.Decoder(Claims)
 
 
+class Mac:
+    """HMAC-SHA256 (RFC 2104) under one key: the two keyed blocks are made once. Half the cost of `hmac.digest`."""
+
+    def __init__(self, key: bytes) -> None:
+        key = sha256(key).digest() if len(key) > _BLOCK_BYTES else key
+        self._inner = bytes(byte ^ 0x36 for byte in key.ljust(_BLOCK_BYTES, b"\0"))
+        self._outer = bytes(byte ^ 0x5C for byte in key.ljust(_BLOCK_BYTES, b"\0"))
+
+    def of(self, message: bytes) -> bytes:
+        return sha256(self._outer + sha256(self._inner + message).digest()).digest()
+
+
 class KeySet(Protocol):
     """Checks tokens by published keys. Raises `Refused` for one that is not good."""
 
@@ -62,7 +77,7 @@ class Buyers:
     def __init__(self, secret: str, audience: str, clock: Clock, keys: KeySet | None = None) -> None:
         if secret and len(secret.encode()) < _SECRET_BYTES_MIN:
             raise ValueError(f"the buyer secret has fewer than {_SECRET_BYTES_MIN} bytes")
-        self._mac = hmac.new(secret.encode(), digestmod="sha256") if secret else None
+        self._mac = Mac(secret.encode()) if secret else None
         self._audience = audience
         self._clock = clock
         self._keys = keys
@@ -104,12 +119,10 @@ class Buyers:
                 raise unauthenticated("the token is not signed with HS256")
             if len(self._heads) < _HEADS_MAX:
                 self._heads.add(head)  # every token of a shop has the same
-        mac = self._mac.copy()
-        mac.update(signed)
-        if not hmac.compare_digest(_padless(mac.digest()), signature):
+        if not hmac.compare_digest(_padless(self._mac.of(signed)), signature):
             raise unauthenticated("the token's signature is wrong")
         try:
-            claims = _claims.decode(_unpadded(body))
+            claims = _claims.decode(binascii.a2b_base64(body.translate(_STANDARD) + b"=="))
         except (msgspec.DecodeError, ValueError, RecursionError) as problem:
             raise unauthenticated(f"the token's claims cannot be used: {problem}") from problem
         return self._accept(authorization or b"", claims, now_ms)

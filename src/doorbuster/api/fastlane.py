@@ -105,7 +105,8 @@ class FastLane(HttpToolsProtocol):
             self._hand_over()
             return
         path, _, query = url.partition(b"?")
-        request = Request(parser.get_method().decode("ascii"), path.decode("latin-1"), query, self.headers, b"")
+        method = parser.get_method().decode("ascii")
+        request = Request(method, path.decode("latin-1"), query, self.headers, b"", by_name=headers)
         request.keep_alive = parser.should_keep_alive() and (
             b"connection" not in headers or parser.get_http_version() != "1.0"
         )

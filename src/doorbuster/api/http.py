@@ -28,7 +28,16 @@ class Request:
 
     __slots__ = ("_by_name", "body", "body_too_large", "headers", "keep_alive", "method", "parameters", "path", "query")
 
-    def __init__(self, method: str, path: str, query: bytes, headers: list[Header], body: bytes) -> None:
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: bytes,
+        headers: list[Header],
+        body: bytes,
+        *,
+        by_name: dict[bytes, bytes] | None = None,
+    ) -> None:
         self.method = method
         self.path = path
         self.query = query
@@ -37,7 +46,7 @@ class Request:
         self.body_too_large = False
         self.keep_alive = True
         self.parameters: Mapping[str, str] = {}
-        self._by_name: dict[bytes, bytes] | None = None
+        self._by_name = by_name
 
     def header(self, name: bytes) -> bytes | None:
         """The header of this name; of several the last."""
