@@ -286,7 +286,7 @@ async def holds_of_a_batch_are_decided_one_after_the_other(bench: LedgerBench) -
 @commits
 async def bad_row_never_sinks_its_batch(bench: LedgerBench) -> None:
     """A row that cannot be stored is answered LIMIT, so that its hold is given back."""
-    sale = await bench.sale()
+    sale = await bench.sale(quantity_available=3)
 
     said = await bench.words(
         sale,
@@ -294,11 +294,13 @@ async def bad_row_never_sinks_its_batch(bench: LedgerBench) -> None:
         bench.hold("eve", quantity=0),
         bench.hold("eve", quantity=-50),
         bench.hold("x" * 201),
-        bench.hold("bob"),
+        bench.hold(""),
+        bench.hold("b"),
+        bench.hold("x" * 200),
     )
 
-    assert said == [CommitWord.COMMITTED, *[CommitWord.LIMIT] * 3, CommitWord.COMMITTED]
-    assert (await bench.current(sale)).quantity_sold == 2
+    assert said == [CommitWord.COMMITTED, *[CommitWord.LIMIT] * 4, CommitWord.COMMITTED, CommitWord.COMMITTED]
+    assert (await bench.current(sale)).quantity_sold == 3
     await bench.assert_in_step(sale)
 
 

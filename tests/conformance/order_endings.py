@@ -278,11 +278,14 @@ async def ledger_tells_what_became_of_holds(bench: LedgerBench) -> None:
 
 @endings
 async def returned_units_are_sold_again(bench: LedgerBench) -> None:
-    """The order stays PAID, its units, its buyer's allowance and the log move (I13, I15)."""
+    """Once. The order stays PAID, its units, its buyer's allowance and the log move (I13, I15)."""
     sale = await bench.sale(quantity_available=1)
-    order = await bench.paid(sale, "ann", key="k")
+    order = await bench.reserve(sale, "ann", key="k")
+    assert not await bench.ledger.return_units(order.order_id)
+    await bench.pay(order)
 
     assert await bench.ledger.return_units(order.order_id)
+    assert not await bench.ledger.return_units(order.order_id)
 
     assert (await bench.order(order)).status is OrderStatus.PAID
     current = await bench.current(sale)

@@ -256,14 +256,16 @@ async def ask_that_cannot_be_sent_is_an_error(bench: StockBench) -> None:
 
 @takes
 async def batch_that_is_too_large_is_an_error(bench: StockBench) -> None:
-    """The server's one thread is never kept for longer than a full batch takes."""
+    """The server's one thread is never kept for longer than a full batch takes; a full one is taken."""
     await bench.publish(image(1_000))
     before = await bench.state()
+    asks = [ask(number) for number in range(limits.TAKE_BATCH_MAX + 1)]
 
     with pytest.raises(ValueError, match="at most"):
-        await bench.take(*(ask(number) for number in range(limits.TAKE_BATCH_MAX + 1)))
+        await bench.take(*asks)
 
     assert await bench.state() == before
+    assert await bench.words(*asks[:-1]) == [TakeWord.HELD] * limits.TAKE_BATCH_MAX
 
 
 @takes

@@ -4,13 +4,15 @@ Owns: which route exists, who may call it and how it can answer. Every entry is 
 here. Read next: `buyers.py`, `operators.py`.
 """
 
+from typing import Final
+
 from doorbuster.api.auth import Buyers, is_operator
 from doorbuster.api.buyers import BuyerRoutes
 from doorbuster.api.dispatch import Dispatch
 from doorbuster.api.keys import PublishedKeys
 from doorbuster.api.openapi import document
 from doorbuster.api.operators import OperatorRoutes
-from doorbuster.api.routes import Caller, Handler, Route, Table
+from doorbuster.api.routes import Caller, Handler, Parameter, Route, Table
 from doorbuster.api.services import Services
 from doorbuster.api.shapes import (
     AdminSaleView,
@@ -35,10 +37,31 @@ from doorbuster.api.system import SystemRoutes
 from doorbuster.config import Settings
 from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code
+from doorbuster.domain.transitions import OrderStatus
 from doorbuster.engine.ports import Clock, Ids
 
-_PAGED = {"limit": "1 to 1000 rows on a page; 100 if left out", "cursor": "`next_cursor` of the page before"}
-_TAKING = (
+_PAGED: Final = {
+    "limit": Parameter(
+        f"1 to {limits.PAGE_SIZE_MAX} rows on a page; {limits.PAGE_SIZE_DEFAULT} if left out",
+        {"type": "integer", "minimum": 1, "maximum": limits.PAGE_SIZE_MAX, "default": limits.PAGE_SIZE_DEFAULT},
+    ),
+    "cursor": Parameter("`next_cursor` of the page before", {"type": "string", "format": "uuid"}),
+}
+_STATUS: Final = Parameter(
+    "only orders in this state", {"type": "string", "enum": [status.value for status in OrderStatus]}
+)
+_SALE: Final = {
+    "product_id": "sneaker-42",
+    "title": "Sneaker 42",
+    "quantity_available": 1000,
+    "price_cents": 4900,
+    "currency": "EUR",
+    "start_time": "2030-01-01T18:00:00Z",
+    "end_time": "2030-01-01T18:30:00Z",
+    "mode": "race",
+}
+_REASON: Final = {"reason": "as agreed with the shop"}
+_TAKING: Final = (
     Code.PAUSED,
     Code.NOT_STARTED,
     Code.ENDED,
@@ -80,12 +103,14 @@ def _buyer_routes(on: BuyerRoutes) -> list[Route]:
     return [
         Route(
             method="GET", path=sale, name="see-sale", summary="What everybody may see of a sale; cacheable for 1 s",
-            caller=anyone, handler=on.sale, answers={200: SaleView}, codes=(Code.NOT_FOUND,),
+            caller=anyone, handler=on.sale, answers={200: SaleView},
+            headers={200: {"Cache-Control": "public, for a second"}}, codes=(Code.NOT_FOUND,),
         ),
         Route(
             method="POST", path=f"{sale}/orders", name="reserve", caller=buyer, handler=on.reserve,
             summary="Take units in a race: 201 means they are yours until `expires_at`, durably",
-            body=OrderBody, idempotent_key=True, answers={201: OrderView},
+            body=OrderBody, example={"quantity": 1}, idempotent_key=True, answers={201: OrderView},
+            headers={201: {"Location": "Where to read the order", "Idempotency-Replayed": "`true` if it was there"}},
             codes=(Code.NOT_FOUND, Code.IDEMPOTENCY_MISMATCH, *_TAKING, Code.SOLD_OUT, Code.ALL_HELD),
         ),
         *(
@@ -110,13 +135,13 @@ def _buyer_routes(on: BuyerRoutes) -> list[Route]:
         Route(
             method="POST", path="/v1/orders/{order_id}/payment", name="pay", caller=buyer, handler=on.pay,
             summary="Pay: 200 the order is PAID, 202 the payment is under way", body=PaymentBody, idempotent_key=True,
-            answers={200: PaymentAnswer, 202: PaymentAnswer},
+            example={"payment_method": "pm_ok"}, answers={200: PaymentAnswer, 202: PaymentAnswer},
             codes=(Code.NOT_FOUND, Code.ORDER_CLOSED, Code.PAYMENT_DECLINED, Code.IDEMPOTENCY_MISMATCH, Code.CONFLICT),
         ),
         Route(
             method="POST", path="/v1/dev/buyers", name="dev-buyer", caller=anyone, handler=on.dev_buyer,
             summary="A buyer token for anybody who asks; only with --dev-identities", body=BuyerBody,
-            answers={201: BuyerToken}, codes=(Code.NOT_FOUND, Code.UNAUTHENTICATED),
+            example={"user_id": "ann"}, answers={201: BuyerToken}, codes=(Code.NOT_FOUND, Code.UNAUTHENTICATED),
         ),
     ]  # fmt: skip
 
@@ -142,30 +167,32 @@ def _operator_routes(on: OperatorRoutes, services: Services, system: SystemRoute
     )
     return [
         route("POST", "/v1/admin/sales", "create-sale", "Create a sale", on.create, body=SaleBody,
-              answers={201: AdminSaleView}),
+              example=_SALE, answers={201: AdminSaleView}, headers={201: {"Location": "Where to read the sale"}}),
         route("GET", "/v1/admin/sales", "list-sales", "All sales, newest first", on.list_sales, query=_PAGED,
               answers={200: SaleList}),
         route("GET", sale, "read-sale", "A sale with everything the operator may see", on.read,
               answers={200: AdminSaleView}, codes=(Code.NOT_FOUND,)),
         route("PATCH", sale, "change-sale", "Change what may still change; a higher quantity is a top-up", on.change,
-              body=SaleChange, answers={200: AdminSaleView}, codes=(Code.NOT_FOUND, Code.CONFLICT)),
+              body=SaleChange, example={"quantity_available": 1200, **_REASON},
+              answers={200: AdminSaleView}, codes=(Code.NOT_FOUND, Code.CONFLICT)),
         *(
             route("POST", f"{sale}/{verb}", f"{verb}-sale", summary, on.verb(do), body=VerbBody, body_required=False,
-                  answers={200: AdminSaleView}, codes=(Code.NOT_FOUND, Code.CONFLICT))
+                  example=_REASON, answers={200: AdminSaleView}, codes=(Code.NOT_FOUND, Code.CONFLICT))
             for verb, summary, do in verbs
         ),
         route("POST", f"{sale}/audit", "audit-sale", "Compare the sides of the sale now", on.audit, body=VerbBody,
-              body_required=False, answers={200: AuditView}, codes=(Code.NOT_FOUND,)),
+              body_required=False, example=_REASON, answers={200: AuditView}, codes=(Code.NOT_FOUND,)),
         route("GET", f"{sale}/audit", "latest-audit", "The latest stored audit", on.latest_audit,
               answers={200: AuditView}, codes=(Code.NOT_FOUND,)),
         route("GET", f"{sale}/orders", "list-orders", "The sale's orders, oldest first", on.orders,
-              query={**_PAGED, "status": "only orders in this state"}, answers={200: OrderList},
+              query={**_PAGED, "status": _STATUS}, answers={200: OrderList},
               codes=(Code.NOT_FOUND,)),
         route("PUT", f"{sale}/blocklist", "set-blocklist", "Replace the accounts that may not take part; JSON or CSV",
               on.blocklist, body=BlocklistBody, body_bytes_max=limits.ADMIN_BODY_BYTES_MAX,
+              example={"user_ids": ["bob", "eve"], **_REASON}, csv_example="user_id\nbob\neve\n",
               answers={200: BlocklistAnswer}, codes=(Code.NOT_FOUND, Code.CONFLICT)),
         route("POST", "/v1/admin/orders/{order_id}/cancelled", "cancel-order", "Give an order's units back",
-              on.cancelled, body=VerbBody, body_required=False, answers={200: OrderView},
+              on.cancelled, body=VerbBody, body_required=False, example=_REASON, answers={200: OrderView},
               codes=(Code.NOT_FOUND, Code.ORDER_CLOSED, Code.CONFLICT)),
         route("GET", "/v1/admin/gateways/{gateway}/book", "gateway-book", "The simulated gateway's own list of charges",
               on.book, answers={200: None}, codes=(Code.NOT_FOUND,)),

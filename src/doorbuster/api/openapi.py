@@ -90,18 +90,28 @@ def _operation(route: Route, by_type: dict[int, Any]) -> dict[str, object]:
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
-        operation["requestBody"] = {
-            "required": route.body_required,
-            "content": {"application/json": {"schema": by_type[id(route.body)]}},
-        }
+        content: dict[str, object] = {"application/json": _with_example(by_type[id(route.body)], route.example)}
+        if route.csv_example:
+            content["text/csv"] = _with_example({"type": "string"}, route.csv_example)
+        operation["requestBody"] = {"required": route.body_required, "content": content}
     return operation
+
+
+def _with_example(schema: object, example: object) -> dict[str, object]:
+    return {"schema": schema} if example is None else {"schema": schema, "example": example}
 
 
 def _responses(route: Route, by_type: dict[int, Any]) -> dict[str, object]:
     responses: dict[str, object] = {}
     for status, shape in route.answers.items():
         schema = {} if shape is None else {"schema": by_type[id(shape)]}
-        responses[str(status)] = {"description": "done", "content": {route.media: schema}}
+        done: dict[str, object] = {"description": "done", "content": {route.media: schema}}
+        if status in route.headers:
+            done["headers"] = {
+                name: {"description": text, "schema": {"type": "string"}}
+                for name, text in route.headers[status].items()
+            }
+        responses[str(status)] = done
     by_status: dict[int, list[Code]] = {}
     for code in codes_of(route):
         by_status.setdefault(RULES[code].status, []).append(code)
@@ -116,6 +126,8 @@ def _responses(route: Route, by_type: dict[int, Any]) -> dict[str, object]:
         }
         if any(RULES[code].retry == "after" for code in codes):
             response["headers"] = {"Retry-After": {"description": _WITH_RETRY, "schema": {"type": "integer"}}}
+        if Code.UNAUTHENTICATED in codes:
+            response["headers"] = {"WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}}}
         responses.setdefault(str(status), response)
     return responses
 
@@ -146,8 +158,8 @@ def _path_parameters(route: Route) -> list[dict[str, object]]:
 
 def _query_parameters(route: Route) -> list[dict[str, object]]:
     return [
-        {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
-        for name, text in route.query.items()
+        {"name": name, "in": "query", "required": False, "description": known.text, "schema": known.schema}
+        for name, known in route.query.items()
     ]
 
 

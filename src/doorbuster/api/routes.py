@@ -26,6 +26,13 @@ class Caller(StrEnum):
     OPERATOR = "operator"
 
 
+class Parameter(msgspec.Struct, frozen=True):
+    """One of the query."""
+
+    text: str
+    schema: Mapping[str, Any]
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One operation. `answers` are its successes: status to the struct of the body (None: see `media`)."""
 
@@ -38,11 +45,17 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     body: Any = None
     body_required: bool = True
     body_bytes_max: int = limits.BODY_BYTES_MAX
+    example: Any = None
+    """A body that works."""
+    csv_example: str = ""
+    """The same as CSV, where CSV is taken, too."""
     answers: Mapping[int, Any]
     codes: Sequence[Code] = ()
     idempotent_key: bool = False
-    query: Mapping[str, str] = {}
+    query: Mapping[str, Parameter] = {}
     media: str = "application/json"
+    headers: Mapping[int, Mapping[str, str]] = {}
+    """Headers of successes: status to name to what it says."""
 
 
 class Match(msgspec.Struct, frozen=True):
