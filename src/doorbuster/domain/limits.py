@@ -22,6 +22,10 @@ SALE_WINDOW_SECONDS_MAX: Final = 31 * 86_400
 """A flash sale lasts minutes; a month is a mistyped date."""
 PAYMENT_ATTEMPTS_DEFAULT: Final = 3
 PAYMENT_ATTEMPTS_MAX: Final = 20
+STANDBY_LIMIT_MAX: Final = 100_000_000
+CLAIM_WINDOW_SECONDS_MIN: Final = 5
+"""Shorter than a far-away buyer's next poll would take units from people who are there."""
+BEACON_ROUND_MAX: Final = 2**53
 BLOCKLIST_CHUNK: Final = 10_000
 """Accounts sent to a store in one call: about 400 KB, one call below 20 ms."""
 
@@ -56,6 +60,29 @@ ORPHAN_AGE_MS: Final = 2 * COMMIT_DEADLINE_MS
 IMAGE_CHUNK: Final = 5_000
 """Rows written to Valkey in one call while an image is built: about 5 ms of its thread."""
 
+# The line.
+NUMBER_BLOCK: Final = 100_000
+"""Ticket numbers the ledger sets aside at a time (Q2): one more row written per hundred thousand joiners."""
+GRANT_BATCH: Final = 1_000
+"""Units granted in one step and one transaction: about 40 ms, so nobody at the head waits long behind it."""
+GRANT_INTERVAL_MS: Final = 50
+"""How often the head of every moving line is looked at: the greater part of the time a returned unit lies idle."""
+LINE_GRACE_MS: Final = 4_000
+"""How long a line that was lost waits for its tickets before units are granted again (R9e). Buyers near the front ask
+every two seconds or oftener; the first order after a fault is promised within ten."""
+NEWS_KEPT: Final = 10_000
+"""Changes of a line that a gate may be behind before it asks for every place anew."""
+POLL_MS_MIN: Final = 1_000
+POLL_MS_MAX: Final = 30_000
+"""Bounds of `poll_after_ms`: the front of the line, and the far end of a busy one."""
+PLACE_AGE_MS_MAX: Final = 2_000
+"""A place that is told is at most this old."""
+TICKET_BYTES_MAX: Final = 1_024
+DRAW_ENTRY_BATCH: Final = 2_000
+"""Entries stored in one transaction."""
+DRAW_ENTRIES_MAX: Final = 5_000_000
+"""Bounds the memory of one shuffle: about 200 bytes an entry."""
+
 # The workers.
 EXPIRY_INTERVAL_MS: Final = 250
 EXPIRY_BATCH: Final = 500
@@ -81,3 +108,5 @@ assert ORPHAN_AGE_MS >= 2 * COMMIT_DEADLINE_MS
 assert COMMIT_BATCH_MAX <= COMMIT_QUEUE_MAX
 assert SNAPSHOT_INTERVAL_MS <= 1_000
 assert EXPIRY_INTERVAL_MS < 1_000, "a hold has to end within a second of its time"
+assert LINE_GRACE_MS >= 2 * PLACE_AGE_MS_MAX, "the head of a lost line has to have the time to come back"
+assert GRANT_INTERVAL_MS < 1_000, "a unit that comes back is granted within a second"

@@ -36,6 +36,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     body_digest: str = ""
     payment: PaymentView | None = None
+    line_number: int | None = None
+    """The ticket number it was granted for; None in a race."""
+    claimed_ms: int | None = None
+    """When its buyer was first seen with it; asked for only where the sale has a claim window."""
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,3 +51,5 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     digest: str
     since_ms: int
+    number: int = 0
+    """The ticket number this unit is granted for; 0: it was taken in a race."""

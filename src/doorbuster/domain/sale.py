@@ -56,6 +56,14 @@ class SaleTerms(msgspec.Struct, frozen=True, kw_only=True):
     per_user_limit: int = 1
     checkout_ttl_seconds: int = limits.CHECKOUT_TTL_SECONDS_DEFAULT
     payment_attempts: int = limits.PAYMENT_ATTEMPTS_DEFAULT
+    standby_limit: int | None = None
+    """Buyers who may wait for units that come back; None: as many as like, 0: nobody. For sales with a line."""
+    claim_window_seconds: int | None = None
+    """A granted buyer who shows no sign of life for this long loses the unit early; None: never."""
+    entry_opens_ms: int | None = None
+    """From when a draw takes entries; None: from its creation."""
+    beacon_round: int | None = None
+    """The round of the public beacon that is mixed into a draw, named in advance; None: no beacon."""
 
 
 class Sale(SaleTerms, frozen=True, kw_only=True):
@@ -64,6 +72,10 @@ class Sale(SaleTerms, frozen=True, kw_only=True):
     `quantity_sold` counts every unit that is reserved or paid (the column that guards I1); `quantity_paid` counts
     those that are paid. `epoch` rises whenever Valkey's image is rebuilt. `log_size` and `log_head` are the length
     and the hash of the sale's log (I15).
+
+    Of a line: `number_high` bounds every number that may have been issued and never falls (Q2); `granted_mark` is the
+    highest number that got a unit (Q4); numbers up to `ended_number` wait for nothing any more; `draw_size` is the
+    number of entries of a draw once its list is closed, `drawn_ms` when its order was stored.
     """
 
     sale_id: str
@@ -78,6 +90,11 @@ class Sale(SaleTerms, frozen=True, kw_only=True):
     log_head: bytes
     created_ms: int
     updated_ms: int
+    number_high: int = 0
+    granted_mark: int = 0
+    ended_number: int = 0
+    draw_size: int | None = None
+    drawn_ms: int | None = None
 
 
 def availability(sale: Sale) -> Availability:
@@ -139,6 +156,7 @@ def problems_of(terms: SaleTerms, *, now_ms: int) -> list[str]:
         ),
         _range_problem("payment_attempts", terms.payment_attempts, 1, limits.PAYMENT_ATTEMPTS_MAX),
     ]
+    found += _line_problems(terms)
     if terms.currency not in CURRENCIES:
         found.append(f"currency {terms.currency!r} is not an ISO 4217 code in capital letters, such as USD")
     if terms.end_ms <= terms.start_ms:
@@ -150,7 +168,44 @@ def problems_of(terms: SaleTerms, *, now_ms: int) -> list[str]:
     return [problem for problem in found if problem is not None]
 
 
-_FIXED_ONCE_STARTED: Final = ("product_id", "price_cents", "currency", "start_ms", "mode", "payment_mode")
+def _line_problems(terms: SaleTerms) -> list[str | None]:
+    """What is wrong with the terms that only a sale with a line, or only a draw, has."""
+    found: list[str | None] = []
+    if terms.mode is SaleMode.RACE:
+        found += [
+            f"{name} belongs to sales with a line; this one is a race"
+            for name in ("standby_limit", "claim_window_seconds")
+            if getattr(terms, name) is not None
+        ]
+    if terms.mode is not SaleMode.DRAW:
+        found += [
+            f"{name} belongs to draws; this sale is a {terms.mode.value}"
+            for name in ("entry_opens_ms", "beacon_round")
+            if getattr(terms, name) is not None
+        ]
+    if terms.standby_limit is not None:
+        found.append(_range_problem("standby_limit", terms.standby_limit, 0, limits.STANDBY_LIMIT_MAX))
+    if terms.claim_window_seconds is not None:
+        window = terms.claim_window_seconds
+        found.append(
+            _range_problem("claim_window_seconds", window, limits.CLAIM_WINDOW_SECONDS_MIN, terms.checkout_ttl_seconds)
+        )
+    if terms.entry_opens_ms is not None and terms.entry_opens_ms >= terms.start_ms:
+        found.append("entry_opens_at must be before start_time")
+    if terms.beacon_round is not None:
+        found.append(_range_problem("beacon_round", terms.beacon_round, 1, limits.BEACON_ROUND_MAX))
+    return found
+
+
+_FIXED_ONCE_STARTED: Final = (
+    "product_id",
+    "price_cents",
+    "currency",
+    "start_ms",
+    "mode",
+    "payment_mode",
+    "entry_opens_ms",
+)
 """What a buyer was promised at the start stays as it was."""
 
 
@@ -160,6 +215,8 @@ def change_refused(sale: Sale, terms: SaleTerms, *, now_ms: int) -> str | None:
         return f"the sale is {status_at(sale, now_ms).value}; nothing of it changes any more"
     if terms.mode is not sale.mode:
         return "the mode of a sale cannot change; create another sale"
+    if terms.beacon_round != sale.beacon_round:
+        return "the beacon's round is part of the draw's commitment; create another sale"
     if status_at(sale, now_ms) is SaleStatus.SCHEDULED:
         return None
     changed = [name for name in _FIXED_ONCE_STARTED if getattr(terms, name) != getattr(sale, name)]

@@ -37,6 +37,16 @@ class PaymentState(StrEnum):
     REFUNDED = "REFUNDED"
 
 
+class EntryState(StrEnum):
+    """Where a buyer's entry in a line is; each word is also the `state` of the place that is told."""
+
+    WAITING = "waiting"
+    STANDBY = "standby"
+    GRANTED = "granted"
+    LEFT = "left"
+    OVER = "over"
+
+
 SALE_ARROWS: Final[dict[SaleStatus, frozenset[SaleStatus]]] = {
     SaleStatus.SCHEDULED: frozenset({SaleStatus.ACTIVE, SaleStatus.ENDED, SaleStatus.CANCELLED}),
     SaleStatus.ACTIVE: frozenset({SaleStatus.SOLD_OUT, SaleStatus.PAUSED, SaleStatus.ENDED, SaleStatus.CANCELLED}),
@@ -66,13 +76,22 @@ PAYMENT_ARROWS: Final[dict[PaymentState, frozenset[PaymentState]]] = {
     PaymentState.REFUNDED: frozenset(),
 }
 
+ENTRY_ARROWS: Final[dict[EntryState, frozenset[EntryState]]] = {
+    EntryState.WAITING: frozenset({EntryState.STANDBY, EntryState.GRANTED, EntryState.LEFT, EntryState.OVER}),
+    EntryState.STANDBY: frozenset({EntryState.WAITING, EntryState.GRANTED, EntryState.LEFT, EntryState.OVER}),
+    EntryState.GRANTED: frozenset({EntryState.LEFT, EntryState.OVER}),
+    EntryState.LEFT: frozenset(),
+    EntryState.OVER: frozenset(),
+}
+"""Who comes back after leaving, or joins again after a grant has ended, has a new entry."""
+
 SALE_SELLS: Final = frozenset({SaleStatus.SCHEDULED, SaleStatus.ACTIVE, SaleStatus.SOLD_OUT})
 """Statuses in which a unit may be taken, inside the window. SCHEDULED is one: the clock opens a sale, not a job."""
 SALE_OVER: Final = frozenset({SaleStatus.ENDED, SaleStatus.CANCELLED})
 ORDER_LIVE: Final = frozenset({OrderStatus.RESERVED, OrderStatus.PAID})
 """Orders that own units."""
 
-S = TypeVar("S", SaleStatus, OrderStatus, PaymentState)
+S = TypeVar("S", SaleStatus, OrderStatus, PaymentState, EntryState)
 
 
 def may_move(arrows: dict[S, frozenset[S]], before: S, after: S) -> bool:

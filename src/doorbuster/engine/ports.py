@@ -137,6 +137,18 @@ class ImageTerms(msgspec.Struct, frozen=True, kw_only=True):
     opens_ms: int
     ends_ms: int
     limit: int
+    standby_limit: int | None = None
+
+
+class LineHead(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of an image's head that only sales with a line have."""
+
+    number_next: int
+    """The highest number issued; the next joiner gets the one after it."""
+    number_high: int
+    """Numbers up to here may be issued (Q2)."""
+    moves_ms: int
+    """Nothing is granted before this time (R9e)."""
 
 
 class ImageHead(ImageTerms, frozen=True, kw_only=True):
@@ -146,6 +158,23 @@ class ImageHead(ImageTerms, frozen=True, kw_only=True):
     stock: int
     held: int
     tick: int
+    line: LineHead | None = None
+
+
+class LineRow(msgspec.Struct, frozen=True, array_like=True):
+    """One who waits, by the ledger: an entry of a draw that was drawn."""
+
+    user_id: str
+    number: int
+
+
+class SpentRow(msgspec.Struct, frozen=True, array_like=True):
+    """The highest number of a buyer that waits no longer: it was granted (`hold_id` is the order's id) or it was
+    given up (`hold_id` is empty). A ticket with this number or a lower one brings nothing back."""
+
+    user_id: str
+    number: int
+    hold_id: str
 
 
 class ImageChunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +184,8 @@ class ImageChunk(msgspec.Struct, frozen=True, kw_only=True):
     closed_keys: Sequence[Hold] = ()
     """Closed orders whose idempotency key must go on answering with them; they own no units."""
     blocked: Sequence[str] = ()
+    line: Sequence[LineRow] = ()
+    spent: Sequence[SpentRow] = ()
 
 
 class ImageSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +202,10 @@ class ImageSummary(msgspec.Struct, frozen=True, kw_only=True):
     pending: int
     tick: int
     run_id: str
+    standby_limit: int | None = None
+    waiting: int = 0
+    """Buyers in the line, those included whose grant is being committed."""
+    line: LineHead | None = None
 
 
 class StockStore(Protocol):
@@ -228,7 +263,9 @@ class StockStore(Protocol):
 
     async def begin_image(self, sale_id: str, epoch: int) -> bool:
         """Unpublish and drop the present image and claim the building of `epoch`. False if this or a newer epoch is
-        already published or a newer one is being built: then the caller has been overtaken and must stop."""
+        already published or a newer one is being built: then the caller has been overtaken and must stop.
+        Who waits in the line is kept, with those whose grant was not committed at their old numbers: a number is
+        the ledger's, so what is left of a line is never wrong, only incomplete (Q3)."""
         ...
 
     async def write_image(self, sale_id: str, epoch: int, chunk: ImageChunk) -> bool:
