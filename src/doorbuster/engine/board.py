@@ -6,6 +6,7 @@ When PostgreSQL does not answer, the last rows go on being served: they are hint
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from doorbuster.domain import limits
 from doorbuster.domain.sale import Sale
@@ -28,6 +29,7 @@ class SaleBoard:
         self._loading: dict[str, asyncio.Future[Sale | None]] = {}
         self._slots = asyncio.Semaphore(_LOADS_AT_ONCE)
         self._fresh_at = float("-inf")
+        self._live: Sequence[Sale] = ()
 
     def get(self, sale_id: str) -> Sale | None:
         """The row if it is known and fresh enough to answer from, else None (then `look`)."""
@@ -85,8 +87,13 @@ class SaleBoard:
         rows = await self._sales.live()
         for row in rows:
             self.put(row)
+        self._live = rows
         self._fresh_at = self._clock.monotonic()
         return len(rows)
+
+    def live_rows(self) -> Sequence[Sale]:
+        """The rows of the last refresh."""
+        return self._live
 
     @property
     def age_s(self) -> float:

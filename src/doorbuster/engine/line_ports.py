@@ -209,6 +209,8 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
     returned_minute_before: int
     granted_last_minute: int
     next_expiry_ms: int | None
+    entered: int = 0
+    """Entries of a draw whose list is still open."""
 
 
 class LineLedger(Protocol):
