@@ -10,14 +10,16 @@ from collections.abc import Sequence
 import msgspec
 
 from doorbuster.domain import limits
-from doorbuster.domain.sale import Sale
+from doorbuster.domain.sale import Sale, SaleMode
 from doorbuster.domain.transitions import SALE_OVER, SALE_SELLS, SaleStatus
+from doorbuster.engine.line_ports import LineLedger, LineStore
 from doorbuster.engine.ports import (
     Clock,
     ImageHead,
     ImageState,
     ImageSummary,
     ImageTerms,
+    LineHead,
     SaleStore,
     StockStore,
 )
@@ -39,20 +41,37 @@ def image_state(status: SaleStatus) -> ImageState:
 
 def image_terms(sale: Sale) -> ImageTerms:
     return ImageTerms(
-        state=image_state(sale.status), opens_ms=sale.start_ms, ends_ms=sale.end_ms, limit=sale.per_user_limit
+        state=image_state(sale.status),
+        opens_ms=sale.start_ms,
+        ends_ms=sale.end_ms,
+        limit=sale.per_user_limit,
+        standby_limit=sale.standby_limit,
     )
 
 
 def _terms_of(image: ImageSummary) -> ImageTerms:
-    return ImageTerms(state=image.state, opens_ms=image.opens_ms, ends_ms=image.ends_ms, limit=image.limit)
+    return ImageTerms(
+        state=image.state,
+        opens_ms=image.opens_ms,
+        ends_ms=image.ends_ms,
+        limit=image.limit,
+        standby_limit=image.standby_limit,
+    )
 
 
 class Rebuilder:
-    """Builds images. A crash at any line leaves no readable image, and the next build starts clean."""
+    """Builds images. A crash at any line leaves no readable image, and the next build starts clean.
 
-    def __init__(self, sales: SaleStore, stock: StockStore) -> None:
+    `line` and `ledger` are needed for sales with a line; an engine that only holds races does without.
+    """
+
+    def __init__(
+        self, sales: SaleStore, stock: StockStore, line: LineStore | None = None, ledger: LineLedger | None = None
+    ) -> None:
         self._sales = sales
         self._stock = stock
+        self._line = line
+        self._ledger = ledger
         self.built = 0
 
     async def rebuild(self, sale: Sale, reason: str) -> int | None:
@@ -68,6 +87,7 @@ class Rebuilder:
             held += sum(hold.quantity for hold in rows.holds)
             if not await self._stock.write_image(sale.sale_id, epoch, rows):  # R9c
                 return None
+        line = None if sale.mode is SaleMode.RACE else await self._line_head(sale.sale_id, epoch)
         # Read after the rows: whatever changed since the epoch was raised is a release or a stock change, and both
         # find this epoch only once it is published.
         current = await self._sales.get(sale.sale_id)
@@ -80,6 +100,7 @@ class Rebuilder:
             stock=available - held,
             held=held,
             tick=current.tick_seen + 1,
+            line=line,
         )
         run_id = await self._stock.publish_image(sale.sale_id, epoch, head)  # R9d
         if run_id is None:
@@ -87,6 +108,21 @@ class Rebuilder:
         self.built += 1
         await self._sales.image_published(sale.sale_id, epoch, run_id)
         return epoch
+
+    async def _line_head(self, sale_id: str, epoch: int) -> LineHead:
+        """Where numbers go on: above every number that may have been issued (Q2, A15). A line of which nothing is
+        left waits a moment for the tickets of those near its head (R9e)."""
+        assert self._line is not None and self._ledger is not None, "a sale with a line needs a store for it"
+        block = await self._ledger.reserve_numbers(sale_id, limits.NUMBER_BLOCK, epoch=epoch)
+        sale = await self._sales.get(sale_id)
+        if block is None or sale is None:
+            return LineHead(number_next=0, number_high=0, moves_ms=0)  # a draw whose list is open has no numbers yet
+        issued, high = block
+        lost = issued > max(sale.draw_size or 0, sale.ended_number)
+        moves_ms = 0
+        if lost and not await self._line.first_numbers(sale_id, 1):
+            moves_ms = await self._sales.time_ms() + limits.LINE_GRACE_MS
+        return LineHead(number_next=issued, number_high=high, moves_ms=moves_ms)
 
 
 class _Seen(msgspec.Struct):
