@@ -149,6 +149,8 @@ class LineHead(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers up to here may be issued (Q2)."""
     moves_ms: int
     """Nothing is granted before this time (R9e)."""
+    ended_number: int = 0
+    """Numbers up to here wait for nothing (Q6)."""
 
 
 class ImageHead(ImageTerms, frozen=True, kw_only=True):

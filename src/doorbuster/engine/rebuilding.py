@@ -122,7 +122,7 @@ class Rebuilder:
         moves_ms = 0
         if lost and not await self._line.first_numbers(sale_id, 1):
             moves_ms = await self._sales.time_ms() + limits.LINE_GRACE_MS
-        return LineHead(number_next=issued, number_high=high, moves_ms=moves_ms)
+        return LineHead(number_next=issued, number_high=high, moves_ms=moves_ms, ended_number=sale.ended_number)
 
 
 class _Seen(msgspec.Struct):

@@ -9,8 +9,26 @@ from collections.abc import Iterator
 
 import msgspec
 
+from doorbuster.domain import limits
 from doorbuster.domain.order import Hold
+from doorbuster.engine.line_ports import Grant, NewsItem
 from doorbuster.engine.ports import Ask, ImageChunk, ImageState, ImageTerms, Release, Take, TakeWord
+
+
+class LineState(msgspec.Struct, kw_only=True):
+    """The line's part of a head, and what has changed in it."""
+
+    number_next: int
+    number_high: int
+    moves_ms: int
+    ended_number: int
+    mark: int = 0
+    seq: int = 0
+    news: list[NewsItem] = msgspec.field(default_factory=list[NewsItem])
+
+    def tell(self, item: NewsItem) -> None:
+        self.seq += 1
+        self.news = [*self.news[-limits.NEWS_KEPT + 1 :], item]
 
 
 class Head(msgspec.Struct, kw_only=True):
@@ -22,6 +40,7 @@ class Head(msgspec.Struct, kw_only=True):
     stock: int
     held: int
     tick: int
+    line: LineState | None = None
 
     def closed_word(self, now_ms: int) -> TakeWord | None:
         """Why the sale sells nothing at this moment; None if it sells."""
@@ -50,6 +69,12 @@ class Image(msgspec.Struct, kw_only=True):
     pending: set[str] = msgspec.field(default_factory=set[str])
     """Holds not yet confirmed."""
     blocked: set[str] = msgspec.field(default_factory=set[str])
+    queue: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    """Buyers who wait, with their numbers."""
+    granting: dict[str, Grant] = msgspec.field(default_factory=dict[str, Grant])
+    """Buyers whose unit is taken and whose order is not settled."""
+    spent: dict[str, tuple[int, str]] = msgspec.field(default_factory=dict[str, tuple[int, str]])
+    """The highest number of a buyer that waits no longer, and the order it became."""
     build: tuple[int, str] | None = None
     """The epoch being built, and the run of the server that began it."""
 
@@ -119,6 +144,39 @@ class Image(msgspec.Struct, kw_only=True):
         for hold in chunk.closed_keys:
             self.remember_key(hold)
         self.blocked.update(chunk.blocked)
+        for row in chunk.line:
+            if row.number > self.spent_number(row.user_id):
+                self.wait(row.user_id, row.number)
+        for spent in chunk.spent:
+            if spent.number > self.spent_number(spent.user_id):
+                self.spent[spent.user_id] = (spent.number, spent.hold_id)
+            if self.queue.get(spent.user_id, spent.number + 1) <= spent.number:
+                del self.queue[spent.user_id]
+
+    def wait(self, user_id: str, number: int) -> None:
+        """Into the line, with the lower of two numbers."""
+        self.queue[user_id] = min(number, self.queue.get(user_id, number))
+
+    def spent_number(self, user_id: str) -> int:
+        return self.spent.get(user_id, (0, ""))[0]
+
+    def waiting(self) -> int:
+        return len(self.queue) + len(self.granting)
+
+    def position(self, user_id: str) -> int:
+        """1-based among all who wait; those being granted are first."""
+        grant = self.granting.get(user_id)
+        if grant is not None:
+            return 1 + sum(other.number < grant.number for other in self.granting.values())
+        number = self.queue[user_id]
+        return 1 + len(self.granting) + sum(other < number for other in self.queue.values())
+
+    def left_behind(self) -> "Image":
+        """What outlives an image: who waits, those included whose order was not settled, at their old numbers."""
+        kept = Image(queue=dict(self.queue))
+        for grant in self.granting.values():
+            kept.wait(grant.user_id, grant.number)
+        return kept
 
     def pending_holds(self) -> Iterator[Hold]:
         """Holds not confirmed, oldest first."""

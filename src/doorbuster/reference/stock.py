@@ -16,13 +16,14 @@ from doorbuster.engine.ports import (
     ImageHead,
     ImageSummary,
     ImageTerms,
+    LineHead,
     Release,
     Take,
     Taken,
     TakenOne,
     TakeWord,
 )
-from doorbuster.reference.image import Head, Image
+from doorbuster.reference.image import Head, Image, LineState
 from doorbuster.reference.turns import Turns
 
 _SEPARATOR = "\x1f"
@@ -57,7 +58,7 @@ class ReferenceStockStore:
     async def take(self, sale_id: str, asks: Sequence[Ask], *, now_ms: int, epoch_min: int) -> Taken:
         """ValueError, and nothing happens, if an ask cannot be sent or there are too many in one batch."""
         _check(asks)
-        image, head = self._read(sale_id)
+        image, head = self.read(sale_id)
         if head is None:
             takes = [Take(TakeWord.NO_IMAGE)] * len(asks)
             return Taken(epoch=0, available=0, stock=0, tick=0, run_id=self._run, takes=takes)
@@ -80,7 +81,7 @@ class ReferenceStockStore:
         return self._turns.take_one(sale_id, ask, now_ms, epoch_min)
 
     async def confirm(self, sale_id: str, hold_ids: Sequence[str], *, epoch: int) -> int:
-        image, head = self._read(sale_id, epoch)
+        image, head = self.read(sale_id, epoch)
         if head is None:
             return 0
         confirmed = image.pending & set(hold_ids)
@@ -89,7 +90,7 @@ class ReferenceStockStore:
         return len(confirmed)
 
     async def release(self, sale_id: str, releases: Sequence[Release], *, epoch: int) -> int | None:
-        image, head = self._read(sale_id, epoch)
+        image, head = self.read(sale_id, epoch)
         if head is None:
             return None
         units = sum(image.give_back(head, release) for release in releases)
@@ -99,7 +100,7 @@ class ReferenceStockStore:
     # ------------------------------------------------------------------------------------------------ steering
 
     async def set_available(self, sale_id: str, available: int, *, epoch: int) -> bool:
-        _, head = self._read(sale_id, epoch)
+        _, head = self.read(sale_id, epoch)
         if head is None or head.stock + available - head.available < 0:  # I1
             return False
         head.tick += available != head.available
@@ -108,7 +109,7 @@ class ReferenceStockStore:
         return True
 
     async def set_terms(self, sale_id: str, terms: ImageTerms, *, epoch: int) -> bool:
-        _, head = self._read(sale_id, epoch)
+        _, head = self.read(sale_id, epoch)
         if head is None:
             return False
         head.tick += terms != head.terms
@@ -116,7 +117,7 @@ class ReferenceStockStore:
         return True
 
     async def block(self, sale_id: str, user_ids: Sequence[str], *, epoch: int) -> bool:
-        image, head = self._read(sale_id, epoch)
+        image, head = self.read(sale_id, epoch)
         if head is None:
             return False
         head.tick += not image.blocked.issuperset(user_ids)
@@ -124,7 +125,7 @@ class ReferenceStockStore:
         return True
 
     async def unblock(self, sale_id: str, user_ids: Sequence[str], *, epoch: int) -> bool:
-        image, head = self._read(sale_id, epoch)
+        image, head = self.read(sale_id, epoch)
         if head is None:
             return False
         head.tick += not image.blocked.isdisjoint(user_ids)
@@ -134,7 +135,7 @@ class ReferenceStockStore:
     # ------------------------------------------------------------------------------------------------ reading
 
     async def summary(self, sale_id: str) -> ImageSummary | None:
-        image, head = self._read(sale_id)
+        image, head = self.read(sale_id)
         if head is None:
             return None
         return ImageSummary(
@@ -149,6 +150,9 @@ class ReferenceStockStore:
             pending=len(image.pending),
             tick=head.tick,
             run_id=self._run,
+            standby_limit=head.terms.standby_limit,
+            waiting=image.waiting(),
+            line=_line_head(head.line),
         )
 
     async def pending_before(self, sale_id: str, before_ms: int, limit: int) -> Sequence[Hold]:
@@ -176,7 +180,9 @@ class ReferenceStockStore:
         building = image.build[0] if image.build else 0
         if published >= epoch or building > epoch:  # I12
             return False
-        self._images[sale_id] = Image(build=(epoch, self._run))
+        kept = image.left_behind()
+        kept.build = (epoch, self._run)
+        self._images[sale_id] = kept
         return True
 
     async def write_image(self, sale_id: str, epoch: int, chunk: ImageChunk) -> bool:
@@ -190,7 +196,13 @@ class ReferenceStockStore:
         image = self.image(sale_id)
         if image.build == (epoch, self._run):  # I12
             image.build = None
-            terms = ImageTerms(state=head.state, opens_ms=head.opens_ms, ends_ms=head.ends_ms, limit=head.limit)
+            terms = ImageTerms(
+                state=head.state,
+                opens_ms=head.opens_ms,
+                ends_ms=head.ends_ms,
+                limit=head.limit,
+                standby_limit=head.standby_limit,
+            )
             image.head = Head(
                 epoch=epoch,
                 terms=terms,
@@ -198,7 +210,11 @@ class ReferenceStockStore:
                 stock=head.stock,
                 held=head.held,
                 tick=head.tick,
+                line=_line_state(head.line),
             )
+            if head.line is not None:
+                ended, issued = head.line.ended_number, head.line.number_next
+                image.queue = {user: number for user, number in image.queue.items() if ended < number <= issued}
             image.stock_lost = False
         return self._run if image.head and image.head.epoch == epoch else None
 
@@ -232,15 +248,40 @@ class ReferenceStockStore:
         """One key of the image is gone."""
         self.image(sale_id).stock_lost = True
 
-    # ------------------------------------------------------------------------------------------------ inside
+    @property
+    def run(self) -> str:
+        """The identity of the server's process."""
+        return self._run
 
-    def _read(self, sale_id: str, epoch: int | None = None) -> tuple[Image, Head | None]:
+    def read(self, sale_id: str, epoch: int | None = None) -> tuple[Image, Head | None]:
         """The published image and its head; no head if there is no image, or none of this epoch (I12)."""
         image = self.image(sale_id)
         head = None if image.stock_lost else image.head
         if head is not None and epoch is not None and head.epoch != epoch:
             return image, None
         return image, head
+
+
+def _line_state(head: LineHead | None) -> LineState | None:
+    if head is None:
+        return None
+    return LineState(
+        number_next=head.number_next,
+        number_high=head.number_high,
+        moves_ms=head.moves_ms,
+        ended_number=head.ended_number,
+    )
+
+
+def _line_head(line: LineState | None) -> LineHead | None:
+    if line is None:
+        return None
+    return LineHead(
+        number_next=line.number_next,
+        number_high=line.number_high,
+        moves_ms=line.moves_ms,
+        ended_number=line.ended_number,
+    )
 
 
 def _check(asks: Sequence[Ask]) -> None:

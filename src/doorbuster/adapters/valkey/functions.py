@@ -11,8 +11,9 @@ from typing import Final, cast
 import msgspec
 
 from doorbuster.adapters.valkey.calls import Answer
-from doorbuster.adapters.valkey.keys import Name, sale_keys
+from doorbuster.adapters.valkey.keys import sale_keys
 from doorbuster.adapters.valkey.library import function_name
+from doorbuster.adapters.valkey.line_functions import LINE_SPECS, Spec
 from doorbuster.adapters.valkey.records import SEPARATOR, check_texts
 from doorbuster.adapters.valkey.wire import Part
 from doorbuster.domain.order import Hold
@@ -24,6 +25,7 @@ from doorbuster.engine.ports import (
     ImageSummary,
     ImageTerms,
     InvariantViolation,
+    LineHead,
     Release,
     Take,
     Taken,
@@ -34,17 +36,8 @@ ROWS_MAX: Final = 1_000
 """Rows in one call, as in the prelude: about 2 ms of Valkey's thread at most, so no taker waits long behind it."""
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """One function: its keys, arguments and rows (or columns) in order, and the words it answers with."""
-
-    keys: tuple[Name, ...]
-    arguments: tuple[str, ...] = ()
-    rows: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    replies: tuple[str, ...]
-
-
-_TERMS: Final = ("state", "opens", "ends", "limit")
+_TERMS: Final = ("state", "opens", "ends", "limit", "standby")
+_NO_LIMIT: Final = -1
 _REFUSED: Final = ("no_image", "other_epoch")
 
 SPECS: Final[dict[str, Spec]] = {
@@ -73,23 +66,27 @@ SPECS: Final[dict[str, Spec]] = {
     "unblock": Spec(
         keys=("meta", "stock", "blocked"), arguments=("epoch",), rows=("user_id",), replies=("unblocked", *_REFUSED)
     ),
-    "summary": Spec(keys=("meta", "stock", "pending"), replies=("image", "no_image")),
+    "summary": Spec(keys=("meta", "stock", "pending", "queue", "granting"), replies=("image", "no_image")),
     "begin_image": Spec(
-        keys=("meta", "stock", "holds", "claims", "keys", "pending", "blocked", "build"),
+        keys=(
+            *("meta", "stock", "holds", "claims", "keys", "pending", "blocked", "build"),
+            *("queue", "granting", "grants", "spent", "news"),
+        ),
         arguments=("epoch",),
         replies=("begun", "overtaken"),
     ),
     "write_image": Spec(
-        keys=("holds", "claims", "keys", "blocked", "build"),
-        arguments=("epoch", "hold_rows", "closed_rows"),
+        keys=("holds", "claims", "keys", "blocked", "build", "queue", "spent"),
+        arguments=("epoch", "hold_rows", "closed_rows", "blocked_rows", "line_rows"),
         rows=("hold_id", "user_id", "quantity", "since_ms", "key", "digest"),
         replies=("written", "overtaken"),
     ),
     "publish_image": Spec(
-        keys=("meta", "stock", "build"),
-        arguments=("epoch", *_TERMS, "available", "stock", "held", "tick"),
+        keys=("meta", "stock", "build", "queue"),
+        arguments=("epoch", *_TERMS, "available", "stock", "held", "tick", "next", "high", "moves", "ended"),
         replies=("published", "overtaken"),
     ),
+    **LINE_SPECS,
 }
 
 
@@ -126,11 +123,16 @@ def release_arguments(releases: Sequence[Release], *, epoch: int) -> list[Part]:
 
 
 def terms_arguments(terms: ImageTerms) -> list[Part]:
-    return [terms.state.value, terms.opens_ms, terms.ends_ms, terms.limit]
+    standby = _NO_LIMIT if terms.standby_limit is None else terms.standby_limit
+    return [terms.state.value, terms.opens_ms, terms.ends_ms, terms.limit, standby]
 
 
 def head_arguments(epoch: int, image: ImageHead) -> list[Part]:
-    return [epoch, *terms_arguments(image), image.available, image.stock, image.held, image.tick]
+    line = image.line
+    numbers = (
+        (_NO_LIMIT, 0, 0, 0) if line is None else (line.number_next, line.number_high, line.moves_ms, line.ended_number)
+    )
+    return [epoch, *terms_arguments(image), image.available, image.stock, image.held, image.tick, *numbers]
 
 
 def image_calls(epoch: int, chunk: ImageChunk) -> list[list[Part]]:
@@ -138,11 +140,13 @@ def image_calls(epoch: int, chunk: ImageChunk) -> list[list[Part]]:
     rows: list[tuple[int, tuple[Part, ...]]] = [(0, _hold_row(hold)) for hold in chunk.holds]
     rows += [(1, _hold_row(hold)) for hold in chunk.closed_keys]
     rows += [(2, ("", user_id, 0, 0, "", "")) for user_id in chunk.blocked]
+    rows += [(3, ("", row.user_id, row.number, 0, "", "")) for row in chunk.line]
+    rows += [(4, (row.hold_id, row.user_id, row.number, 0, "", "")) for row in chunk.spent]
     calls: list[list[Part]] = []
     for at in range(0, len(rows), ROWS_MAX):
         part = rows[at : at + ROWS_MAX]
         kinds = [kind for kind, _ in part]
-        arguments: list[Part] = [epoch, kinds.count(0), kinds.count(1)]
+        arguments: list[Part] = [epoch, *(kinds.count(kind) for kind in range(4))]
         for _, row in part:
             arguments += row
         calls.append(arguments)
@@ -254,4 +258,14 @@ def read_summary(answer: Answer) -> ImageSummary | None:
         pending=number(parts, 8),
         tick=number(parts, 9),
         run_id=answer.run_id,
+        standby_limit=None if number(parts, 10) < 0 else number(parts, 10),
+        waiting=number(parts, 11),
+        line=_line_head(parts),
     )
+
+
+def _line_head(parts: Sequence[int | bytes]) -> LineHead | None:
+    number_next, number_high, moves_ms, ended_number = (number(parts, at) for at in range(12, 16))
+    if number_next < 0:
+        return None
+    return LineHead(number_next=number_next, number_high=number_high, moves_ms=moves_ms, ended_number=ended_number)

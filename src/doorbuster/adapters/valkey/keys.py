@@ -11,10 +11,25 @@ from typing import Final, Literal
 
 import msgspec
 
-Name = Literal["meta", "stock", "holds", "claims", "keys", "pending", "blocked", "build"]
+Name = Literal[
+    "meta",
+    "stock",
+    "holds",
+    "claims",
+    "keys",
+    "pending",
+    "blocked",
+    "build",
+    "queue",
+    "granting",
+    "grants",
+    "spent",
+    "news",
+]
 
 NAMES: Final[tuple[Name, ...]] = (
-    "meta",  # hash: epoch state opens ends limit available held tick; written last when an image is published
+    "meta",  # hash: epoch state opens ends limit available held tick; written last when an image is published;
+    # with a line also standby next high moves ended news mark
     "stock",  # string: free units
     "holds",  # hash: hold id -> packed hold
     "claims",  # hash: buyer -> units held or bought
@@ -22,6 +37,11 @@ NAMES: Final[tuple[Name, ...]] = (
     "pending",  # sorted set: hold ids not yet confirmed, by the time they were taken
     "blocked",  # set: buyers who may not take part
     "build",  # string: epoch of the image being built
+    "queue",  # sorted set: buyers who wait, by their numbers; it outlives an image
+    "granting",  # sorted set: buyers whose unit is taken and whose order is not settled, by their numbers
+    "grants",  # hash: such a buyer -> hold id US time
+    "spent",  # hash: buyer -> highest number that waits no longer US the order's id, or nothing
+    "news",  # list: the latest changes of the line, packed
 )
 _SLOTS: Final = 16_384
 _SALES_CACHED: Final = 4_096

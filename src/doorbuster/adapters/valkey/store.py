@@ -85,7 +85,7 @@ class ValkeyStockStore:
             message = f"{len(asks)} asks in one batch; at most {limits.TAKE_BATCH_MAX} are decided in one step"
             raise ValueError(message)
         arguments = functions.take_arguments(asks, now_ms=now_ms, epoch_min=epoch_min)
-        return functions.read_taken(await self._fcall(sale_id, "take", arguments), asks)
+        return functions.read_taken(await self.fcall(sale_id, "take", arguments), asks)
 
     def take_one(self, sale_id: str, ask: Ask, now_ms: int, epoch_min: int) -> asyncio.Future[TakenOne]:
         """The answer to one ask; the asks of one turn of the event loop leave as one batch per sale.
@@ -97,7 +97,7 @@ class ValkeyStockStore:
     async def confirm(self, sale_id: str, hold_ids: Sequence[str], *, epoch: int) -> int:
         confirmed = 0
         for part in _parts(hold_ids):
-            word, numbers = functions.fields(await self._fcall(sale_id, "confirm", [epoch, *part]), "confirm")
+            word, numbers = functions.fields(await self.fcall(sale_id, "confirm", [epoch, *part]), "confirm")
             if word != "confirmed":
                 return 0
             confirmed += functions.number(numbers)
@@ -107,7 +107,7 @@ class ValkeyStockStore:
         units = 0
         for part in _parts(releases):
             arguments = functions.release_arguments(part, epoch=epoch)
-            word, numbers = functions.fields(await self._fcall(sale_id, "release", arguments), "release")
+            word, numbers = functions.fields(await self.fcall(sale_id, "release", arguments), "release")
             if word != "released":
                 return None
             units += functions.number(numbers)
@@ -131,7 +131,7 @@ class ValkeyStockStore:
     # ------------------------------------------------------------------------------------------------ reading
 
     async def summary(self, sale_id: str) -> ImageSummary | None:
-        return functions.read_summary(await self._fcall(sale_id, "summary", []))
+        return functions.read_summary(await self.fcall(sale_id, "summary", []))
 
     async def pending_before(self, sale_id: str, before_ms: int, limit: int) -> Sequence[Hold]:
         window: list[Part] = ["-inf", f"({before_ms}", "LIMIT", 0, limit]
@@ -169,7 +169,7 @@ class ValkeyStockStore:
     # ------------------------------------------------------------------------------------------------ building
 
     async def begin_image(self, sale_id: str, epoch: int) -> bool:
-        answer = await self._fcall(sale_id, "begin_image", [epoch])
+        answer = await self.fcall(sale_id, "begin_image", [epoch])
         if functions.fields(answer, "begin_image")[0] != "begun":
             return False
         # A server that restarts meanwhile may have lost part of what is written, so the rest of the build is for this
@@ -198,7 +198,17 @@ class ValkeyStockStore:
 
     # ------------------------------------------------------------------------------------------------ calling
 
-    async def _fcall(self, sale_id: str, name: str, arguments: Sequence[Part], *, only_run_id: str = "") -> Answer:
+    @property
+    def calls(self) -> Calls:
+        """The connections, for the line beside the stock."""
+        return self._calls
+
+    async def first_of(self, sale_id: str, name: Name, limit: int) -> list[bytes]:
+        """The first members of a sorted set and their scores, one after the other."""
+        return _bytes_list(await self._on_key(sale_id, "ZRANGE", name, [0, limit - 1, "WITHSCORES"]))
+
+    async def fcall(self, sale_id: str, name: str, arguments: Sequence[Part], *, only_run_id: str = "") -> Answer:
+        """One function of the library on one sale."""
         command = (*functions.head(sale_id, name), *arguments)
         return await self._calls.run(sale_keys(sale_id).slot, command, only_run_id=only_run_id)
 
@@ -207,7 +217,7 @@ class ValkeyStockStore:
         return await self._calls.run(keys.slot, (command, keys.names[name], *arguments))
 
     async def _word(self, sale_id: str, name: str, arguments: Sequence[Part]) -> str:
-        return functions.fields(await self._fcall(sale_id, name, arguments), name)[0]
+        return functions.fields(await self.fcall(sale_id, name, arguments), name)[0]
 
     async def _each_part(self, sale_id: str, name: str, user_ids: Sequence[str], *, epoch: int) -> bool:
         for part in _parts(user_ids):
@@ -219,7 +229,7 @@ class ValkeyStockStore:
         """None: the server that began this build is not the one that has the sale now."""
         build_epoch, run_id = self._builds.get(sale_id, (epoch, ""))
         try:
-            return await self._fcall(sale_id, name, arguments, only_run_id=run_id if build_epoch == epoch else "")
+            return await self.fcall(sale_id, name, arguments, only_run_id=run_id if build_epoch == epoch else "")
         except OtherServer:
             return None
 

@@ -82,3 +82,38 @@ end
 local function unpack_hold(record)
   return string.match(record, '^([^\31]*)\31([^\31]*)\31(%d+)\31%-?%d+\31')
 end
+
+-- The line's part of the head. An image of a race has none: then no number can be issued.
+local function read_line(meta_key)
+  local head = redis.call('HMGET', meta_key, 'standby', 'next', 'high', 'moves', 'ended', 'news', 'mark')
+  return {
+    standby = whole(head[1]) or -1,
+    next = whole(head[2]) or 0,
+    high = whole(head[3]) or 0,
+    moves = whole(head[4]) or 0,
+    ended = whole(head[5]) or 0,
+    news = whole(head[6]) or 0,
+    mark = whole(head[7]) or 0,
+  }
+end
+
+-- Changes of a line that readers may be behind.
+local NEWS_KEPT = 10000
+
+-- Appends packed changes and returns the number of the last one; the caller writes it to the head.
+local function tell(news_key, line, items)
+  redis.call('RPUSH', news_key, unpack(items))
+  redis.call('LTRIM', news_key, -NEWS_KEPT, -1)
+  line.news = line.news + #items
+  return line.news
+end
+
+-- A number that waits no longer, and the order it became; no order: it was given up.
+local function pack_spent(number, hold_id)
+  return number .. US .. hold_id
+end
+
+local function unpack_spent(record)
+  local number, hold_id = string.match(record or '', '^(%d+)\31(.*)$')
+  return tonumber(number) or 0, hold_id or ''
+end

@@ -4,16 +4,19 @@
 --   meta        the published head of the image
 --   stock       free units
 --   pending     hold ids not yet confirmed, by the time they were taken
+--   queue       buyers who wait, by their numbers
+--   granting    buyers whose unit is taken and whose order is not settled, by their numbers
 -- Replies:
---   image       then epoch, state, opens, ends, limit, available, stock, held, pending, tick
+--   image       then epoch, state, opens, ends, limit, available, stock, held, pending, tick, standby, waiting, next,
+--               high, moves, ended; next is -1 when there is no line
 --   no_image    there is no image that can be believed
 -- Invariants:
 --   nothing is written
 -- Cost:
---   3 calls to read
+--   7 calls to read
 
 local function summary(keys)
-  local meta_key, stock_key, pending_key = unpack(keys)
+  local meta_key, stock_key, pending_key, queue_key, granting_key = unpack(keys)
 
   local image = read_image(meta_key, stock_key)
   if not image then
@@ -21,9 +24,13 @@ local function summary(keys)
   end
 
   local pending = redis.call('ZCARD', pending_key)
+  local line = read_line(meta_key)
+  local waiting = redis.call('ZCARD', queue_key) + redis.call('ZCARD', granting_key)
+  local next = redis.call('HEXISTS', meta_key, 'next') == 1 and line.next or -1
   return {
     'image', image.epoch, image.state, image.opens, image.ends, image.limit,
     image.available, image.stock, image.held, pending, image.tick,
+    line.standby, waiting, next, line.high, line.moves, line.ended,
   }
 end
 

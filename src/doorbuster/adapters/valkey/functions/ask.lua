@@ -1,0 +1,154 @@
+-- ask: lets buyers join the line and tells each a place, for a batch in one atomic step (Q1 to Q3)
+--
+-- Keys:
+--   meta        the published head of the image
+--   stock       free units
+--   claims      buyer to units held or bought
+--   blocked     buyers who may not take part
+--   queue       buyers who wait, by their numbers
+--   granting    buyers whose unit is taken and whose order is not settled, by their numbers
+--   spent       buyer to the highest number that waits no longer
+--   news        changes of the line
+-- Arguments:
+--   epoch_min   lowest epoch the caller believes
+--   now_ms      milliseconds, the database's clock
+--   paid        units paid for, as far as the caller knows
+-- Columns:
+--   user_id     the buyers
+--   join        1 to join, 0 only to ask
+--   ticket      number of a ticket whose seal was checked; 0 for none
+--   done        number of an earlier grant that is no reason any more not to join again; 0 for none
+-- Replies:
+--   no_image    there is no image that can be believed; nothing was read as a number
+--   stale_epoch the image is older than epoch_min; then epoch, available, stock, tick
+--   placed      then epoch, available, stock, tick, waiting, and one word per row: ahead, not_started, over, blocked,
+--               limit, sold_out, full, no_numbers, absent; or with US and more: waiting, granting and joined with
+--               number and position, granted with number and hold id, left with number
+-- Invariants:
+--   a buyer is in the line once; a number is issued once, and never above high (Q2)
+--   a place that was there is answered before anything could refuse it
+-- Cost:
+--   8 calls to read and 5 to write, and one look-up in the queue per row that waits; at most ROWS_MAX rows
+
+local ARGUMENTS, COLUMNS = 3, 4
+
+local function closed_word(image, now_ms)
+  if now_ms < image.opens and image.state ~= 'over' then
+    return 'not_started'
+  end
+  if image.state == 'over' or now_ms >= image.ends then
+    return 'over'
+  end
+  return nil
+end
+
+-- Why nobody can join now, whoever asks; nil if one more can.
+local function refused_word(image, line, paid, waiting, being_granted)
+  if image.stock == 0 and paid >= image.available and being_granted == 0 then
+    return 'sold_out' -- I14
+  end
+  if line.standby >= 0 and waiting >= image.stock + line.standby then
+    return 'full'
+  end
+  if line.next >= line.high then
+    return 'no_numbers' -- Q2
+  end
+  return nil
+end
+
+local function ask(keys, args)
+  local meta_key, stock_key, claims_key, blocked_key, queue_key, granting_key, spent_key, news_key = unpack(keys)
+  local epoch_min, now_ms, paid = whole(args[1]), whole(args[2]), whole(args[3])
+  local count = (#args - ARGUMENTS) / COLUMNS
+  if not epoch_min or not now_ms or not paid or count < 1 or count % 1 ~= 0 or count > ROWS_MAX then
+    return bad_call('ask: malformed batch')
+  end
+  local image = read_image(meta_key, stock_key)
+  if not image then
+    return { 'no_image' }
+  end
+  if image.epoch < epoch_min then -- I12
+    return { 'stale_epoch', image.epoch, image.available, image.stock, image.tick }
+  end
+
+  local line = read_line(meta_key)
+  local users = { unpack(args, ARGUMENTS + 1, ARGUMENTS + count) }
+  local join_at, ticket_at, done_at = ARGUMENTS + count, ARGUMENTS + 2 * count, ARGUMENTS + 3 * count
+  local numbers = redis.call('ZMSCORE', queue_key, unpack(users))
+  local unsettled = redis.call('ZMSCORE', granting_key, unpack(users))
+  local spent = redis.call('HMGET', spent_key, unpack(users))
+  local claims = redis.call('HMGET', claims_key, unpack(users))
+  local blocked = redis.call('SMISMEMBER', blocked_key, unpack(users))
+  local being_granted, waiting = redis.call('ZCARD', granting_key), redis.call('ZCARD', queue_key)
+  local closed = closed_word(image, now_ms)
+
+  local words, members, items, new_numbers = {}, {}, {}, {}
+  for row = 1, count do
+    local user_id, ticket = users[row], tonumber(args[ticket_at + row]) or 0
+    local number = tonumber(numbers[row] or new_numbers[user_id])
+    local spent_number, spent_hold = unpack_spent(spent[row])
+    if ticket > line.next then
+      words[row] = 'ahead'
+    elseif unsettled[row] then
+      words[row] = 'granting'
+    elseif ticket > spent_number and ticket > line.ended and (not number or ticket < number) then
+      -- A place that was lost with an older image, or the better one of two of the same buyer.
+      members[#members + 1] = ticket
+      members[#members + 1] = user_id
+      items[#items + 1] = 'back' .. US .. ticket .. US .. user_id .. US
+      if not number then
+        waiting = waiting + 1
+      end
+      new_numbers[user_id] = ticket
+      words[row] = 'waiting'
+    elseif number then
+      words[row] = 'waiting'
+    elseif spent_hold ~= '' and (args[join_at + row] ~= '1' or
+        (spent_number > (tonumber(args[done_at + row]) or 0) and tonumber(claims[row] or 0) > 0)) then
+      words[row] = 'granted' .. US .. spent_number .. US .. spent_hold
+    elseif args[join_at + row] ~= '1' then
+      words[row] = spent_number > 0 and 'left' .. US .. spent_number or 'absent'
+    elseif closed then
+      words[row] = closed
+    elseif blocked[row] == 1 then
+      words[row] = 'blocked'
+    elseif (tonumber(claims[row] or 0) or image.limit) + 1 > image.limit then -- I6
+      words[row] = 'limit'
+    else
+      local refused = refused_word(image, line, paid, waiting, being_granted)
+      words[row] = refused or 'joined'
+      if not refused then
+        line.next = line.next + 1
+        waiting = waiting + 1
+        new_numbers[user_id] = line.next
+        members[#members + 1] = line.next
+        members[#members + 1] = user_id
+        words[row] = 'joined' .. US .. line.next .. US .. being_granted + waiting
+      end
+    end
+  end
+
+  -- Point of no return.
+  if #members > 0 then
+    redis.call('ZADD', queue_key, 'LT', unpack(members))
+    image.tick = image.tick + 1
+    redis.call('HSET', meta_key, 'next', line.next, 'tick', image.tick)
+  end
+  if #items > 0 then
+    redis.call('HSET', meta_key, 'news', tell(news_key, line, items))
+  end
+  local reply = { 'placed', image.epoch, image.available, image.stock, image.tick, waiting + being_granted }
+  for row = 1, count do
+    local word, user_id = words[row], users[row]
+    if word == 'waiting' then
+      local number = new_numbers[user_id] or numbers[row]
+      word = word .. US .. string.format('%d', number) .. US .. being_granted + redis.call('ZRANK', queue_key, user_id) + 1
+    elseif word == 'granting' then
+      word = word .. US .. unsettled[row] .. US .. redis.call('ZRANK', granting_key, user_id) + 1
+    end
+    reply[6 + row] = word
+  end
+  return reply
+end
+
+register('ask', ask)
