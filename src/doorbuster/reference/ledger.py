@@ -1,12 +1,13 @@
 """The rows of a ledger in memory, and the few steps by which stock changes in them.
 
 Owns: the state that the three stores share, and the one way a unit is given back or paid for.
-Keeps: I2 (count, allowance, log and release move together), I13, I15. Its clock is the database's clock.
+Keeps: I2 (count, allowance, log and release move together), I10 (marks never fall), I13, I15. Its clock is the
+database's clock.
 Read next: `orders.py`, then `sales.py`.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -16,7 +17,7 @@ from doorbuster.domain.order import Order, PaymentView
 from doorbuster.domain.payment import PAYMENT_OPEN
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import ORDER_ARROWS, ORDER_LIVE, OrderStatus, SaleStatus, may_move
-from doorbuster.engine.ports import Actor, Clock, InvariantViolation, PendingRelease
+from doorbuster.engine.ports import Actor, Clock, InvariantViolation, LineRow, PendingRelease
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +44,14 @@ class ReferenceLedger:
         """Units held or bought, by sale and buyer."""
         self.releases: dict[int, PendingRelease] = {}
         self.blocked: defaultdict[str, set[str]] = defaultdict(set[str])
+        self.numbers: dict[tuple[str, int], str] = {}
+        """Sale and ticket number to the order that was granted for it."""
+        self.left: defaultdict[str, dict[str, int]] = defaultdict(dict[str, int])
+        """The highest number given up, by sale and buyer."""
+        self.drawn: dict[str, Sequence[LineRow]] = {}
+        """The order of every draw that was held, by sale."""
+        self.entered: Counter[str] = Counter()
+        """Entries of every draw whose list is open, by sale."""
         self.log: defaultdict[str, list[LogRow]] = defaultdict(list[LogRow])
         self.actions: list[Action] = []
         self.audits: dict[str, AuditReport] = {}
@@ -77,6 +86,8 @@ class ReferenceLedger:
         changed = msgspec.structs.replace(self.sales[sale_id], updated_ms=self.clock.now_ms(), **changes)
         if not 0 <= changed.quantity_paid <= changed.quantity_sold <= changed.quantity_available:  # I1
             raise InvariantViolation(f"{changed.quantity_sold} units of {changed.quantity_available} would be sold")
+        if not _marks_stand(self.sales[sale_id], changed):  # I10
+            raise InvariantViolation(f"a mark of the line of sale {sale_id} would fall, or pass the numbers there are")
         self.sales[sale_id] = changed
         return changed
 
@@ -165,3 +176,12 @@ class ReferenceLedger:
         self.returned.add(order_id)
         self._give_back(order, LogKind.REFUNDED, paid=True)
         return True
+
+
+def _marks_stand(before: Sale, after: Sale) -> bool:
+    """Whether the marks of a line are where they may be: none falls, none is above the numbers there are."""
+    return (
+        before.number_high <= after.number_high
+        and before.granted_mark <= after.granted_mark <= after.number_high
+        and before.ended_number <= after.ended_number <= after.number_high
+    )

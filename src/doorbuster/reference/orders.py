@@ -1,6 +1,6 @@
 """Orders in memory: implements `engine.ports.OrderStore`.
 
-Owns: the precedence of the words of a commit. Keeps: I1, I5, I6, I11, I12, I13; the lines are marked.
+Owns: the precedence of the words of a commit. Keeps: I1, I5, I6, I10, I11, I12, I13; the lines are marked.
 Read next: `ledger.py`.
 """
 
@@ -61,6 +61,10 @@ class ReferenceOrderStore:
             return CommitWord.LIMIT
         if not 1 <= len(hold.user_id) <= limits.USER_ID_LENGTH_MAX:  # a row that cannot be stored is given back
             return CommitWord.LIMIT
+        if (sale.sale_id, hold.number) in self._ledger.numbers:  # I10: somebody else's, or its key had found it
+            return CommitWord.LIMIT
+        if hold.number > sale.number_high:  # Q2: never set aside, so the image has what the ledger has not
+            return CommitWord.NO_STOCK
         if sale.quantity_sold + hold.quantity > sale.quantity_available:  # I1
             return CommitWord.NO_STOCK
         return None
@@ -79,14 +83,18 @@ class ReferenceOrderStore:
             expires_ms=now + sale.checkout_ttl_seconds * 1000,  # I11
             idempotency_key=hold.key,
             body_digest=hold.digest,
+            line_number=hold.number or None,
         )
+        if hold.number:
+            self._ledger.numbers[sale.sale_id, hold.number] = order.order_id
         self._ledger.orders[order.order_id] = order
         self._ledger.keys[sale.sale_id, order.user_id, hold.key] = order.order_id
         self._ledger.allowances[sale.sale_id][order.user_id] += order.quantity
         self._ledger.append_log(sale.sale_id, LogKind.RESERVED, order.quantity, order_id=order.order_id)
         sold = sale.quantity_sold + order.quantity
         status = SaleStatus.SOLD_OUT if sold == sale.quantity_available else SaleStatus.ACTIVE
-        self._ledger.write_sale(sale.sale_id, quantity_sold=sold, status=status)
+        mark = max(sale.granted_mark, hold.number)  # Q4
+        self._ledger.write_sale(sale.sale_id, quantity_sold=sold, status=status, granted_mark=mark)
         return order
 
     async def tombstone(self, sale_id: str, holds: Sequence[Hold]) -> Sequence[str]:

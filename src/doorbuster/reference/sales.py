@@ -14,7 +14,7 @@ from doorbuster.domain.order import Hold, Order
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.sale import Sale, SaleTerms, status_at, terms_of
 from doorbuster.domain.transitions import SALE_ARROWS, SALE_OVER, SaleStatus
-from doorbuster.engine.ports import Actor, ImageChunk
+from doorbuster.engine.ports import Actor, ImageChunk, LineRow, SpentRow
 from doorbuster.reference.ledger import ReferenceLedger
 
 _CLOCK = Actor(name="clock")
@@ -77,8 +77,9 @@ class ReferenceSaleStore:
         sale = self._ledger.sales.get(sale_id)
         if sale is None:
             return _no_sale()
-        if sale.status in SALE_OVER:
-            return Refusal(Code.CONFLICT, f"the sale is {sale.status}")
+        status = status_at(sale, self._ledger.clock.now_ms())
+        if status in SALE_OVER:
+            return Refusal(Code.CONFLICT, f"the sale is {status}")
         if terms_of(sale) != terms_of(expected) or _as_sold(sale.status) != _as_sold(expected.status):
             return Refusal(Code.CONFLICT, "the sale was changed meanwhile; read it and decide again")
         if terms.quantity_available < sale.quantity_sold:  # I1
@@ -174,9 +175,29 @@ class ReferenceSaleStore:
             *(ImageChunk(holds=part) for part in _parts(live, chunk)),
             *(ImageChunk(closed_keys=part) for part in _parts(closed, chunk)),
             *(ImageChunk(blocked=part) for part in _parts(blocked, chunk)),
+            *(ImageChunk(line=part) for part in _parts(self._waiting(sale_id), chunk)),
+            *(ImageChunk(spent=part) for part in _parts(self._spent(sale_id), chunk)),
         ]
         for part in chunks:  # all read by now: one snapshot
             yield part
+
+    def _waiting(self, sale_id: str) -> list[LineRow]:
+        """Who waits by a draw: beyond what is ended, and not more than may."""
+        sale = self._ledger.sales.get(sale_id)
+        if sale is None:
+            return []
+        last = sale.number_high if sale.standby_limit is None else sale.quantity_available + sale.standby_limit
+        return [row for row in self._ledger.drawn.get(sale_id, ()) if sale.ended_number < row.number <= last]
+
+    def _spent(self, sale_id: str) -> list[SpentRow]:
+        """The highest number of every buyer who waits no longer; granted and given up at once, it was granted."""
+        spent = {user: SpentRow(user, number, "") for user, number in self._ledger.left[sale_id].items()}
+        for order in self._ledger.orders_of(sale_id):
+            if order.line_number is not None:
+                known = spent.get(order.user_id)
+                if known is None or known.number <= order.line_number:
+                    spent[order.user_id] = SpentRow(order.user_id, order.line_number, order.order_id)
+        return [row for _, row in sorted(spent.items())]
 
 
 def _parts(rows: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

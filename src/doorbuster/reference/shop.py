@@ -7,6 +7,7 @@ from doorbuster.domain.order import Order
 from doorbuster.engine.ports import Clock, Ids
 from doorbuster.reference.audits import ReferenceAuditStore
 from doorbuster.reference.ledger import ReferenceLedger
+from doorbuster.reference.line_ledger import ReferenceLineLedger
 from doorbuster.reference.orders import ReferenceOrderStore
 from doorbuster.reference.sales import ReferenceSaleStore
 from doorbuster.reference.stock import ReferenceStockStore
@@ -22,6 +23,7 @@ class ReferenceShop:
         self.sales = ReferenceSaleStore(self.ledger)
         self.orders = ReferenceOrderStore(self.ledger)
         self.audits = ReferenceAuditStore(self.ledger)
+        self.lines = ReferenceLineLedger(self.ledger)
         self.stock = ReferenceStockStore()
 
     async def all_orders(self, sale_id: str) -> list[Order]:
