@@ -15,15 +15,20 @@ import structlog
 import uvloop
 
 from doorbuster import telemetry
+from doorbuster.adapters.beacon import build_beacon
 from doorbuster.adapters.payments import build_gateway
 from doorbuster.adapters.payments.simulated import SimulatedGateway
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
+from doorbuster.adapters.postgres.draws import PostgresDrawLedger
+from doorbuster.adapters.postgres.lines import PostgresLineLedger
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
 from doorbuster.adapters.system import SystemClock, SystemIds
+from doorbuster.adapters.valkey.line import ValkeyLineStore
 from doorbuster.adapters.valkey.store import ValkeyStockStore
+from doorbuster.agents.line import AdmitterAgent, DrawerAgent, LineKeeperAgent, Lines
 from doorbuster.agents.loop import AgentLoops
 from doorbuster.agents.resolver import Resolver
 from doorbuster.agents.selling import (
@@ -42,21 +47,31 @@ from doorbuster.domain import limits
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.committing import Committer
+from doorbuster.engine.describing import Describer
 from doorbuster.engine.distrust import Distrust
+from doorbuster.engine.drawing import Drawing
+from doorbuster.engine.entering import Entering
 from doorbuster.engine.expiring import Expirer
+from doorbuster.engine.granting import Admitter, LineKeeper
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.paying import Paying
 from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
+from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.rebuilding import Keeper, Rebuilder
 from doorbuster.engine.releasing import OrphanSweep, Releaser
 from doorbuster.engine.selling import Selling
+from doorbuster.engine.tickets import Tickets
+from doorbuster.engine.watching import LineWatch
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _START_PATIENCE_S = 60.0
 """How long a process waits for its stores at the start before it gives up and lets its supervisor decide."""
+_WATCH_S = 1.0
+"""Age of the pulse and the length of a line."""
+_KEYS_S = 30.0
 _BOARD_AGE_READY_S = 5.0
 """A gate whose rows are older answers from memory only: it asks to be left alone until the ledger is back."""
 
@@ -75,12 +90,16 @@ class World:
         self.orders = PostgresOrderStore(database)
         self.audits = PostgresAuditStore(database)
         self.payments = PostgresPaymentStore(database)
+        self.line = ValkeyLineStore(stock)
+        self.ledger = PostgresLineLedger(database)
+        self.draws = PostgresDrawLedger(database)
         self.gateway = build_gateway(settings)
         self.board = SaleBoard(self.sales, clock)
         self.distrust = Distrust(self.sales)
         self.committer = Committer(self.orders, stock, clock, self.ids)
         self.releaser = Releaser(self.sales, self.orders, stock)
-        self.rebuilder = Rebuilder(self.sales, stock)
+        self.rebuilder = Rebuilder(self.sales, stock, self.line, self.ledger)
+        self.drawing = Drawing(self.draws, build_beacon(settings), asyncio.to_thread)
         self.auditing = Auditing(sales=self.sales, orders=self.orders, audits=self.audits, stock=stock, clock=clock)
 
 
@@ -167,10 +186,30 @@ async def _gate(settings: Settings, fd: int | None) -> None:
         )
         paying = Paying(payments=world.payments, gateway=world.gateway, clock=world.clock, ids=world.ids)
         book = world.gateway.book if isinstance(world.gateway, SimulatedGateway) else None
+        ordering = Ordering(world.orders, world.releaser)
+        watch = LineWatch(world.board, world.ledger, world.stock, world.clock)
+        tickets = Tickets(world.ledger)
+        describer = Describer(watch, tickets, world.clock, world.ids)
+        queueing = Queueing(
+            board=world.board,
+            line=world.line,
+            ledger=world.ledger,
+            orders=world.orders,
+            ordering=ordering,
+            entering=Entering(world.draws, describer, world.clock, world.ids),
+            describer=describer,
+            tickets=tickets,
+            distrust=world.distrust,
+            clock=world.clock,
+            ids=world.ids,
+        )
         services = Services(
             selling=selling,
             board=world.board,
-            ordering=Ordering(world.orders, world.releaser),
+            ordering=ordering,
+            queueing=queueing,
+            drawing=world.drawing,
+            watch=watch,
             operating=Operating(
                 sales=world.sales,
                 orders=world.orders,
@@ -191,6 +230,8 @@ async def _gate(settings: Settings, fd: int | None) -> None:
         beats = Beats()
         beats.every(limits.SNAPSHOT_INTERVAL_MS / 1000, "board", world.board.refresh)
         beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
+        beats.every(_WATCH_S, "lines", watch.refresh)
+        beats.every(_KEYS_S, "ticket keys", tickets.refresh)
         beats.every(1.0, "metrics", lambda: _publish_gate(world))
         world.committer.start()
         try:
@@ -235,6 +276,14 @@ def run_worker(settings: Settings) -> None:
 async def _worker(settings: Settings) -> None:
     async with _open(settings) as world:
         loops: AgentLoops
+        lines = Lines(world.sales, world.clock)
+        admitter = Admitter(
+            line=world.line,
+            orders=world.orders,
+            distrust=world.distrust,
+            clock=world.clock,
+            ids=world.ids,
+        )
 
         def wake(name: str) -> None:
             loops.wake(name)
@@ -243,10 +292,15 @@ async def _worker(settings: Settings) -> None:
             [
                 ClockAgent(world.sales, world.orders),
                 KeeperAgent(world.sales, Keeper(world.sales, world.stock, world.rebuilder, world.clock)),
-                ExpirerAgent(Expirer(world.orders), wake),
+                ExpirerAgent(Expirer(world.orders, world.ledger), wake),
                 ReleaserAgent(world.releaser),
                 SweeperAgent(world.sales, OrphanSweep(world.orders, world.stock), wake),
                 AuditorAgent(world.sales, world.auditing),
+                AdmitterAgent(lines, admitter),
+                LineKeeperAgent(lines, world.stock, LineKeeper(world.ledger, world.line)),
+                DrawerAgent(
+                    lines=lines, sales=world.sales, drawing=world.drawing, rebuilder=world.rebuilder, wake=wake
+                ),
                 Resolver(payments=world.payments, gateway=world.gateway, clock=world.clock, wake=wake),
             ],
             world.clock,

@@ -50,10 +50,9 @@ class AdmitterAgent:
     name = "admitter"
     interval_s = limits.GRANT_INTERVAL_MS / 1000
 
-    def __init__(self, lines: Lines, admitter: Admitter, clock: Clock) -> None:
+    def __init__(self, lines: Lines, admitter: Admitter) -> None:
         self._lines = lines
         self._admitter = admitter
-        self._clock = clock
 
     async def run_once(self, now_ms: int) -> Counts:
         counts = {"granted": 0, "dropped": 0, "more": 0}
@@ -105,14 +104,12 @@ class DrawerAgent:
         sales: SaleStore,
         drawing: Drawing,
         rebuilder: Rebuilder,
-        clock: Clock,
         wake: Callable[[str], None],
     ) -> None:
         self._lines = lines
         self._sales = sales
         self._drawing = drawing
         self._rebuilder = rebuilder
-        self._clock = clock
         self._wake = wake
 
     async def run_once(self, now_ms: int) -> Counts:

@@ -10,8 +10,11 @@ from doorbuster.api.auth import Buyers, is_operator
 from doorbuster.api.buyers import BuyerRoutes
 from doorbuster.api.dispatch import Dispatch
 from doorbuster.api.keys import PublishedKeys
+from doorbuster.api.line_shapes import JoinBody, PlaceView
 from doorbuster.api.openapi import document
 from doorbuster.api.operators import OperatorRoutes
+from doorbuster.api.pace import Pace
+from doorbuster.api.queue import QueueRoutes
 from doorbuster.api.routes import Caller, Handler, Parameter, Route, Table
 from doorbuster.api.services import Services
 from doorbuster.api.shapes import (
@@ -60,6 +63,12 @@ _SALE: Final = {
     "end_time": "2030-01-01T18:30:00Z",
     "mode": "race",
 }
+_TICKET: Final = {
+    "ticket": Parameter(
+        "the `ticket` of an earlier place: brings it back if the line was lost",
+        {"type": "string", "maxLength": limits.TICKET_BYTES_MAX},
+    ),
+}
 _REASON: Final = {"reason": "as agreed with the shop"}
 _TAKING: Final = (
     Code.PAUSED,
@@ -80,10 +89,12 @@ class Api:
         if settings.buyer_jwks_url:
             keys = PublishedKeys(settings.buyer_jwks_url, settings.buyer_audience, clock)
         buyers = Buyers(settings.buyer_secret.get_secret_value(), settings.buyer_audience, clock, keys)
+        pace = Pace()
         self.system = SystemRoutes(services)
         table = Table(
             [
-                *_buyer_routes(BuyerRoutes(services, settings, clock, buyers)),
+                *_buyer_routes(BuyerRoutes(services, settings, clock, buyers, pace)),
+                *_queue_routes(QueueRoutes(services, clock, buyers, pace)),
                 *_operator_routes(OperatorRoutes(services, settings, clock, buyers), services, self.system),
                 *_system_routes(self.system),
             ]
@@ -113,16 +124,6 @@ def _buyer_routes(on: BuyerRoutes) -> list[Route]:
             headers={201: {"Location": "Where to read the order", "Idempotency-Replayed": "`true` if it was there"}},
             codes=(Code.NOT_FOUND, Code.IDEMPOTENCY_MISMATCH, *_TAKING, Code.SOLD_OUT, Code.ALL_HELD),
         ),
-        *(
-            Route(
-                method=method, path=f"{sale}/{path}", name=name, caller=buyer, handler=on.no_line,
-                summary="The line of a sale; a race has none", answers={},
-                codes=(Code.NOT_FOUND, Code.CONFLICT, Code.ENDED),
-            )
-            for method, path, name in (
-                ("POST", "queue", "join"), ("GET", "queue/me", "place"), ("DELETE", "queue/me", "leave"),
-            )
-        ),
         Route(
             method="GET", path="/v1/orders/{order_id}", name="see-order", summary="One's own order", caller=buyer,
             handler=on.order, answers={200: OrderView}, codes=(Code.NOT_FOUND,),
@@ -142,6 +143,34 @@ def _buyer_routes(on: BuyerRoutes) -> list[Route]:
             method="POST", path="/v1/dev/buyers", name="dev-buyer", caller=anyone, handler=on.dev_buyer,
             summary="A buyer token for anybody who asks; only with --dev-identities", body=BuyerBody,
             example={"user_id": "ann"}, answers={201: BuyerToken}, codes=(Code.NOT_FOUND, Code.UNAUTHENTICATED),
+        ),
+    ]  # fmt: skip
+
+
+def _queue_routes(on: QueueRoutes) -> list[Route]:
+    sale, buyer, foreign = "/v1/sales/{sale_id}", Caller.BUYER, (Code.NOT_FOUND, Code.CONFLICT, Code.ENDED)
+    return [
+        Route(
+            method="POST", path=f"{sale}/queue", name="join", caller=buyer, handler=on.join,
+            summary="Join the line, or enter the draw; again by the same buyer: the same place",
+            body=JoinBody, body_required=False, answers={202: PlaceView},
+            codes=(*foreign, Code.FORBIDDEN, Code.NOT_STARTED, Code.BLOCKED, Code.ALREADY_PURCHASED,
+                   Code.LIMIT_EXCEEDED, Code.SOLD_OUT),
+        ),
+        Route(
+            method="GET", path=f"{sale}/queue/me", name="place", caller=buyer, handler=on.place,
+            summary="One's place, and the order once granted; ask again after `poll_after_ms`",
+            query=_TICKET, answers={200: PlaceView}, codes=(*foreign, Code.FORBIDDEN),
+        ),
+        Route(
+            method="DELETE", path=f"{sale}/queue/me", name="leave", caller=buyer, handler=on.leave,
+            summary="Leave the line; a unit that was granted and is not paid for goes to the next",
+            answers={200: PlaceView}, codes=(*foreign, Code.ORDER_CLOSED),
+        ),
+        Route(
+            method="GET", path=f"{sale}/draw", name="see-draw", caller=Caller.ANYONE, handler=on.draw,
+            summary="What a draw has published so far, for everybody to check; `doorbuster verify draw` does it",
+            answers={200: None}, codes=(Code.NOT_FOUND, Code.CONFLICT),
         ),
     ]  # fmt: skip
 

@@ -25,7 +25,6 @@ from doorbuster.api.shapes import (
 from doorbuster.config import Settings
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.sale import Sale
-from doorbuster.domain.transitions import SALE_OVER
 from doorbuster.engine.ports import Actor, Clock, OutcomeUnknown, StoreUnavailable
 from doorbuster.engine.selling import Reserved
 
@@ -37,12 +36,12 @@ _VIEWS_MAX: Final = 1000
 class BuyerRoutes:
     """Handlers; each is given a request whose path has been matched."""
 
-    def __init__(self, services: Services, settings: Settings, clock: Clock, buyers: Buyers) -> None:
+    def __init__(self, services: Services, settings: Settings, clock: Clock, buyers: Buyers, pace: Pace) -> None:
         self._services = services
         self._settings = settings
         self._clock = clock
         self._buyers = buyers
-        self._pace = Pace()
+        self._pace = pace
         self._views: Lately[str, tuple[Sale, int, Reply]] = Lately(_VIEWS_MAX)
 
     async def _buyer(self, request: Request) -> str:
@@ -71,7 +70,11 @@ class BuyerRoutes:
         seen = self._views.get(sale_id)
         if seen is not None and seen[0] is sale and 0 <= now_ms - seen[1] < _VIEW_MS:
             return seen[2]
-        reply = json_reply(200, sale_view(sale, now_ms), ((b"cache-control", b"public, max-age=1"),))
+        reply = json_reply(
+            200,
+            sale_view(sale, now_ms, self._services.watch.waiting(sale)),
+            ((b"cache-control", b"public, max-age=1"),),
+        )
         self._views.put(sale_id, (sale, now_ms, reply))
         return reply
 
@@ -112,16 +115,6 @@ class BuyerRoutes:
             return outcome
         answer = PaymentAnswer(**order_fields(outcome.order), action=outcome.action)
         return json_reply(200 if outcome.settled else 202, answer)
-
-    async def no_line(self, request: Request) -> Reply | Refusal:
-        """The line's routes: a race has none, and says so."""
-        await self._buyer(request)
-        sale = await self._services.board.look(id_of(request, "sale_id"))
-        if sale is None:
-            return Refusal(Code.NOT_FOUND, "there is no such sale")
-        if sale.status in SALE_OVER:
-            return Refusal(Code.ENDED, "the sale is over")
-        return Refusal(Code.CONFLICT, "this sale is a race and has no line: post an order instead")
 
     async def dev_buyer(self, request: Request) -> Reply:
         """A token for anybody who asks; only with --dev-identities."""

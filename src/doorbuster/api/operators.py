@@ -13,6 +13,7 @@ from doorbuster.api.reading import body_of, checked_user, cursor_of, id_of, inva
 from doorbuster.api.routes import Handler
 from doorbuster.api.services import Services
 from doorbuster.api.shapes import (
+    AdminSaleView,
     BlocklistAnswer,
     BlocklistBody,
     OrderList,
@@ -62,13 +63,12 @@ class OperatorRoutes:
         if isinstance(sale, Refusal):
             return sale
         location = (b"location", f"/v1/admin/sales/{sale.sale_id}".encode())
-        return json_reply(201, admin_sale_view(sale, self._clock.now_ms()), (location,))
+        return json_reply(201, self._view(sale), (location,))
 
     async def list_sales(self, request: Request) -> Reply:
         query = query_of(request, "limit", "cursor")
         sales, cursor = await self._services.operating.list_sales(cursor=cursor_of(query), limit=limit_of(query))
-        now = self._clock.now_ms()
-        return json_reply(200, SaleList([admin_sale_view(sale, now) for sale in sales], cursor))
+        return json_reply(200, SaleList([self._view(sale) for sale in sales], cursor))
 
     async def read(self, request: Request) -> Reply | Refusal:
         return self._sale(await self._services.operating.read(id_of(request, "sale_id")))
@@ -150,10 +150,13 @@ class OperatorRoutes:
             raise Refused(Refusal(Code.NOT_FOUND, "there is no such gateway whose book could be shown"))
         return json_reply(200, {"charges": await self._services.book()})
 
+    def _view(self, sale: Sale) -> AdminSaleView:
+        return admin_sale_view(sale, self._clock.now_ms(), self._services.watch.waiting(sale))
+
     def _sale(self, sale: Sale | Refusal) -> Reply | Refusal:
         if isinstance(sale, Refusal):
             return sale
-        return json_reply(200, admin_sale_view(sale, self._clock.now_ms()))
+        return json_reply(200, self._view(sale))
 
 
 def _audit(report: AuditReport | Refusal) -> Reply | Refusal:

@@ -7,10 +7,13 @@ import msgspec
 
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.board import SaleBoard
+from doorbuster.engine.drawing import Drawing
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.paying import Paying
+from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.selling import Selling
+from doorbuster.engine.watching import LineWatch
 
 
 class Counts(Protocol):
@@ -28,6 +31,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     operating: Operating
     auditing: Auditing
     paying: Paying
+    queueing: Queueing
+    drawing: Drawing
+    watch: LineWatch
     ready: Callable[[], Awaitable[list[str]]]
     metrics: Callable[[], bytes]
     counters: Counts

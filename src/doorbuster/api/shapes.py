@@ -28,9 +28,21 @@ def stamp(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _stamp_or_none(ms: int | None) -> str | None:
+    return None if ms is None else stamp(ms)
+
+
 def _ms(time: datetime) -> int:
     delta = time - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+
+
+_INSIDE = {"start_time": "start_ms", "end_time": "end_ms", "entry_opens_at": "entry_opens_ms"}
+"""Times by their names outside and inside."""
+
+
+def _ms_if_time(value: Any) -> Any:
+    return _ms(value) if isinstance(value, datetime) else value
 
 
 class OrderBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -75,10 +87,14 @@ class SaleBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     per_user_limit: int = 1
     checkout_ttl_seconds: int = limits.CHECKOUT_TTL_SECONDS_DEFAULT
     payment_attempts: int = limits.PAYMENT_ATTEMPTS_DEFAULT
+    standby_limit: int | None = None
+    claim_window_seconds: int | None = None
+    entry_opens_at: Time | None = None
+    beacon_round: int | None = None
 
     def terms(self) -> SaleTerms:
         fields = msgspec.structs.asdict(self)
-        return SaleTerms(start_ms=_ms(fields.pop("start_time")), end_ms=_ms(fields.pop("end_time")), **fields)
+        return SaleTerms(**{_INSIDE.get(name, name): _ms_if_time(value) for name, value in fields.items()})
 
 
 class SaleChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -96,16 +112,16 @@ class SaleChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     per_user_limit: int | msgspec.UnsetType = msgspec.UNSET
     checkout_ttl_seconds: int | msgspec.UnsetType = msgspec.UNSET
     payment_attempts: int | msgspec.UnsetType = msgspec.UNSET
+    standby_limit: int | msgspec.UnsetType | None = msgspec.UNSET
+    claim_window_seconds: int | msgspec.UnsetType | None = msgspec.UNSET
+    entry_opens_at: Time | msgspec.UnsetType | None = msgspec.UNSET
     reason: Reason = ""
 
     def changes(self) -> dict[str, object]:
         """By the names of SaleTerms."""
         found = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not msgspec.UNSET}
         found.pop("reason")
-        for outside, inside in (("start_time", "start_ms"), ("end_time", "end_ms")):
-            if outside in found:
-                found[inside] = _ms(found.pop(outside))
-        return found
+        return {_INSIDE.get(name, name): _ms_if_time(value) for name, value in found.items()}
 
 
 class AvailabilityView(msgspec.Struct):
@@ -129,6 +145,8 @@ class SaleView(msgspec.Struct, kw_only=True):
     end_time: str
     per_user_limit: int
     checkout_ttl_seconds: int
+    entry_opens_at: str | None
+    """From when a draw takes entries; null in other modes, and for a draw that takes them from its creation."""
     availability: AvailabilityView
     line_length: int
     server_time: str
@@ -150,10 +168,19 @@ class AdminSaleView(msgspec.Struct, kw_only=True):
     per_user_limit: int
     checkout_ttl_seconds: int
     payment_attempts: int
+    standby_limit: int | None
+    claim_window_seconds: int | None
+    entry_opens_at: str | None
+    beacon_round: int | None
     status: str
     quantity_sold: int
     quantity_paid: int
     availability: AvailabilityView
+    line_length: int
+    last_number_granted: int
+    """The highest ticket number that has got a unit; 0 in a race."""
+    draw_size: int | None
+    drawn_at: str | None
     epoch: int
     log_size: int
     log_head: str
@@ -260,7 +287,7 @@ def shown_status(sale: Sale, now_ms: int) -> SaleStatus:
     return status
 
 
-def sale_view(sale: Sale, now_ms: int) -> SaleView:
+def sale_view(sale: Sale, now_ms: int, line_length: int = 0) -> SaleView:
     status = shown_status(sale, now_ms)
     return SaleView(
         sale_id=sale.sale_id,
@@ -274,15 +301,17 @@ def sale_view(sale: Sale, now_ms: int) -> SaleView:
         end_time=stamp(sale.end_ms),
         per_user_limit=sale.per_user_limit,
         checkout_ttl_seconds=sale.checkout_ttl_seconds,
+        entry_opens_at=_stamp_or_none(sale.entry_opens_ms),
         availability=availability_view(sale),
-        line_length=0,
+        line_length=line_length,
         server_time=stamp(now_ms),
     )
 
 
-def admin_sale_view(sale: Sale, now_ms: int) -> AdminSaleView:
+def admin_sale_view(sale: Sale, now_ms: int, line_length: int = 0) -> AdminSaleView:
     fields: dict[str, Any] = msgspec.structs.asdict(terms_of(sale))
-    fields["start_time"], fields["end_time"] = stamp(fields.pop("start_ms")), stamp(fields.pop("end_ms"))
+    for outside, inside in _INSIDE.items():
+        fields[outside] = _stamp_or_none(fields.pop(inside))
     fields["mode"], fields["payment_mode"] = sale.mode.value, sale.payment_mode.value
     return AdminSaleView(
         sale_id=sale.sale_id,
@@ -290,6 +319,10 @@ def admin_sale_view(sale: Sale, now_ms: int) -> AdminSaleView:
         quantity_sold=sale.quantity_sold,
         quantity_paid=sale.quantity_paid,
         availability=availability_view(sale),
+        line_length=line_length,
+        last_number_granted=sale.granted_mark,
+        draw_size=sale.draw_size,
+        drawn_at=_stamp_or_none(sale.drawn_ms),
         epoch=sale.epoch,
         log_size=sale.log_size,
         log_head=sale.log_head.hex(),

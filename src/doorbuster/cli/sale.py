@@ -33,11 +33,17 @@ def create(
     currency: Annotated[str, typer.Option(help="ISO 4217.")] = "EUR",
     start: Annotated[str, typer.Option(help="now, +10m, or 2026-11-27T09:00:00Z.")] = "now",
     end: Annotated[str, typer.Option(help="+30m from the start, or an instant.")] = "+30m",
-    mode: Annotated[str, typer.Option(help="How units are given out; race.")] = "race",
+    mode: Annotated[str, typer.Option(help="How units are given out: race, queue or draw.")] = "race",
     payment_mode: Annotated[str | None, typer.Option(help="checkout or external. Default: checkout.")] = None,
     per_user_limit: Annotated[int | None, typer.Option(help="Units one buyer may have. Default: 1.")] = None,
     checkout_ttl_seconds: Annotated[int | None, typer.Option(help="How long a unit is held. Default: 600.")] = None,
     payment_attempts: Annotated[int | None, typer.Option(help="Tries to pay one order. Default: 3.")] = None,
+    standby_limit: Annotated[
+        int | None, typer.Option(help="Buyers who may wait for returns. Default: all.")
+    ] = None,
+    claim_window_seconds: Annotated[int | None, typer.Option(help="A grant nobody looks at ends early.")] = None,
+    entry_opens: Annotated[str | None, typer.Option(help="From when a draw takes entries. Default: at once.")] = None,
+    beacon_round: Annotated[int | None, typer.Option(help="The beacon's round to mix into the draw.")] = None,
     url: Url = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -48,6 +54,7 @@ def create(
     try:
         start_ms = times.instant_ms(start, base_ms=wall_ms())
         end_ms = times.instant_ms(end, base_ms=start_ms)
+        entry_opens_ms = None if entry_opens is None else times.instant_ms(entry_opens, base_ms=wall_ms())
     except ValueError as problem:
         client.fail(str(problem))
     optional = {
@@ -55,6 +62,10 @@ def create(
         "per_user_limit": per_user_limit,
         "checkout_ttl_seconds": checkout_ttl_seconds,
         "payment_attempts": payment_attempts,
+        "standby_limit": standby_limit,
+        "claim_window_seconds": claim_window_seconds,
+        "entry_opens_at": None if entry_opens_ms is None else times.rfc3339(entry_opens_ms),
+        "beacon_round": beacon_round,
     }
     body: client.Body = {
         "product_id": product,

@@ -24,8 +24,8 @@ class LineAvailability(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """`position` is 1-based among those who wait and None for who does not, or for an entry of a draw that is not
-    drawn yet. `poll_after_ms` None: there is nothing more to ask for. Times are milliseconds of the database's clock."""
+    """`position` is 1-based among those who wait, and None for who does not or whose draw is not drawn yet.
+    `poll_after_ms` None: there is nothing more to ask for. Times are milliseconds of the database's clock."""
 
     state: EntryState
     position: int | None

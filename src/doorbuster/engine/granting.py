@@ -1,7 +1,7 @@
 """Gives units to the head of the line (Q5, then R4 and R5).
 
-Owns: one pass of an admitter. Keeps: I10 (strict order, whatever the number of admitters), I1, I6 and I12 as every commit
-does. There is no leader and no lock: the function hands every admitter the same unsettled grants, lowest number first,
+Owns: one pass of an admitter. Keeps: I10 (strict order, whatever the number of admitters), I1, I6 and I12 as every
+commit does. There is no leader and no lock: the function hands every admitter the same unsettled grants, lowest number first,
 and takes new heads only when those are settled. So whoever commits, commits the head of the line, and a second commit
 of the same hold does nothing. A crash at any line leaves grants unsettled, and the next pass begins with them.
 Read next: `functions/grant.lua`, `committing.py` for the same with buyers who order themselves.
@@ -49,14 +49,12 @@ class Admitter:
         self,
         *,
         line: LineStore,
-        ledger: LineLedger,
         orders: OrderStore,
         distrust: Distrust,
         clock: Clock,
         ids: Ids,
     ) -> None:
         self._line = line
-        self._ledger = ledger
         self._orders = orders
         self._distrust = distrust
         self._clock = clock

@@ -285,6 +285,8 @@ class DrawRecord(msgspec.Struct, frozen=True, kw_only=True):
     entry_secret: bytes
     closed_ms: int | None
     size: int | None
+    removed: Sequence[str]
+    """Entries taken off the list when it was closed, because their accounts were blocked."""
     root: bytes | None
     beacon_value: str | None
     beacon_note: str

@@ -12,7 +12,7 @@ import msgspec
 
 from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code, Refusal
-from doorbuster.domain.sale import PaymentMode, Sale, SaleMode, SaleTerms, change_refused, problems_of, terms_of
+from doorbuster.domain.sale import PaymentMode, Sale, SaleTerms, change_refused, problems_of, terms_of
 from doorbuster.domain.transitions import SALE_OVER, SaleStatus
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.ports import (
@@ -28,7 +28,6 @@ from doorbuster.engine.ports import (
 from doorbuster.engine.rebuilding import Rebuilder, image_terms
 from doorbuster.engine.releasing import Releaser
 
-_MODES_SOLD = frozenset({SaleMode.RACE})
 _PAYMENT_MODES = frozenset({PaymentMode.CHECKOUT})
 
 
@@ -67,8 +66,6 @@ class Operating:
         """A new sale, its image published before this returns where the stock counter answers; else the worker
         publishes it as soon as it does."""
         problems = problems_of(terms, now_ms=self._clock.now_ms())
-        if terms.mode not in _MODES_SOLD:
-            problems.append(f"mode {terms.mode.value!r} is not sold yet; use 'race'")
         if terms.payment_mode not in _PAYMENT_MODES:
             problems.append(f"payment_mode {terms.payment_mode.value!r} is not there yet; use 'checkout'")
         if problems:

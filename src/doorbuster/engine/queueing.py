@@ -289,5 +289,3 @@ class Queueing:
 def not_drawn(sale: Sale) -> bool:
     """Whether entries are still what counts: the order of a draw is stored some moments after T-0."""
     return sale.mode is SaleMode.DRAW and sale.drawn_ms is None
-
-

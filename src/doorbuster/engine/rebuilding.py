@@ -112,7 +112,8 @@ class Rebuilder:
     async def _line_head(self, sale_id: str, epoch: int) -> LineHead:
         """Where numbers go on: above every number that may have been issued (Q2, A15). A line of which nothing is
         left waits a moment for the tickets of those near its head (R9e)."""
-        assert self._line is not None and self._ledger is not None, "a sale with a line needs a store for it"
+        assert self._line is not None, "a sale with a line needs a store for it"
+        assert self._ledger is not None, "a sale with a line needs a ledger of its numbers"
         block = await self._ledger.reserve_numbers(sale_id, limits.NUMBER_BLOCK, epoch=epoch)
         sale = await self._sales.get(sale_id)
         if block is None or sale is None:

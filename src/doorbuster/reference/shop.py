@@ -7,6 +7,7 @@ from doorbuster.domain.order import Order
 from doorbuster.engine.ports import Clock, Ids
 from doorbuster.reference.audits import ReferenceAuditStore
 from doorbuster.reference.ledger import ReferenceLedger
+from doorbuster.reference.line import ReferenceLineStore
 from doorbuster.reference.line_ledger import ReferenceLineLedger
 from doorbuster.reference.orders import ReferenceOrderStore
 from doorbuster.reference.sales import ReferenceSaleStore
@@ -25,6 +26,7 @@ class ReferenceShop:
         self.audits = ReferenceAuditStore(self.ledger)
         self.lines = ReferenceLineLedger(self.ledger)
         self.stock = ReferenceStockStore()
+        self.line = ReferenceLineStore(self.stock)
 
     async def all_orders(self, sale_id: str) -> list[Order]:
         return self.ledger.orders_of(sale_id)
