@@ -7,8 +7,17 @@ Read next: `migrations/sql/0001_commit.sql`, then `orders.py`.
 
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
 from doorbuster.adapters.postgres.doctor import settings_problems
+from doorbuster.adapters.postgres.lines import PostgresLineLedger
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.pool import Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
 
-__all__ = ["Database", "PostgresAuditStore", "PostgresOrderStore", "PostgresSaleStore", "connect", "settings_problems"]
+__all__ = [
+    "Database",
+    "PostgresAuditStore",
+    "PostgresLineLedger",
+    "PostgresOrderStore",
+    "PostgresSaleStore",
+    "connect",
+    "settings_problems",
+]

@@ -1,8 +1,8 @@
 """Orders in PostgreSQL: who owns what.
 
-Owns: the order store. Keeps: I1, I5, I6, I11, I12, I13, in the functions it calls; here only their words are read.
+Owns: the order store. Keeps: I1, I5, I6, I10, I11, I12, I13, in the functions it calls; here only their words are read.
 A batch is one call of `commit_holds`, so one round trip and one transaction.
-Read next: `migrations/sql/0001_commit.sql`.
+Read next: `migrations/sql/0003_commit.sql`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import asyncpg
 
 from doorbuster.adapters.postgres.pool import Database
 from doorbuster.adapters.postgres.queries import load
-from doorbuster.adapters.postgres.rows import is_id, order_of
+from doorbuster.adapters.postgres.rows import is_foreign, is_id, is_text, order_of
 from doorbuster.domain import limits
 from doorbuster.domain.order import Hold, Order
 from doorbuster.domain.outcomes import Code, Refusal
@@ -22,6 +22,7 @@ from doorbuster.engine.ports import Actor, CommitBatch, Committed, CommitWord, P
 _SQL: Final = load("orders.sql")
 _BEFORE_ALL: Final = "00000000-0000-0000-0000-000000000000"
 _INTEGER_MAX: Final = 2**31 - 1
+_NUMBER_MAX: Final = 2**63 - 1
 
 
 class PostgresOrderStore:
@@ -42,6 +43,7 @@ class PostgresOrderStore:
             [hold.quantity for hold in holds],
             [hold.key for hold in holds],
             [hold.digest for hold in holds],
+            [hold.number for hold in holds] if any(hold.number for hold in holds) else None,
         )
         answers = [_committed(batch.sale_id, hold, row) for hold, row in zip(holds, rows, strict=True)]
         if len(holds) == len(batch.holds):
@@ -57,7 +59,7 @@ class PostgresOrderStore:
         return None if row is None else order_of(row)
 
     async def by_key(self, sale_id: str, user_id: str, key: str) -> Order | None:
-        if not is_id(sale_id) or not _is_text(user_id) or not _is_text(key):
+        if not is_id(sale_id) or not is_text(user_id) or not is_text(key):
             return None
         row = await self._database.fetchrow(_SQL["by_key"], sale_id, user_id, key)
         return None if row is None else order_of(row)
@@ -73,7 +75,7 @@ class PostgresOrderStore:
         return Page(orders=orders, next_cursor=orders[-1].order_id if len(rows) > limit else None)
 
     async def cancel(self, order_id: str, *, user_id: str | None, actor: Actor) -> Order | Refusal:
-        if not is_id(order_id) or (user_id is not None and not _is_text(user_id)):
+        if not is_id(order_id) or (user_id is not None and not is_text(user_id)):
             return Refusal(Code.NOT_FOUND, "there is no such order")
         [row] = await self._database.write(_SQL["cancel"], order_id, user_id, actor.name, actor.reason)
         match row["word"]:
@@ -170,29 +172,22 @@ def _committed(sale_id: str, hold: Hold, row: asyncpg.Record) -> Committed:
         expires_ms=row["until_ms"],
         idempotency_key=hold.key,
         body_digest=hold.digest,
+        line_number=hold.number or None,
     )
     return Committed(word=word, order=order)
-
-
-def _is_foreign(character: str) -> bool:
-    return character == "\0" or "\ud800" <= character <= "\udfff"
-
-
-def _is_text(text: str) -> bool:
-    """Whether PostgreSQL can hold it: no zero character, nothing that is not Unicode."""
-    return (text.isascii() and "\0" not in text) or not any(map(_is_foreign, text))
 
 
 def _can_be_stored(hold: Hold) -> bool:
     return (
         is_id(hold.hold_id)
         and 0 <= hold.quantity <= _INTEGER_MAX
-        and _is_text(hold.user_id)
-        and _is_text(hold.key)
-        and _is_text(hold.digest)
+        and 0 <= hold.number <= _NUMBER_MAX
+        and is_text(hold.user_id)
+        and is_text(hold.key)
+        and is_text(hold.digest)
     )
 
 
 def _storable(text: str) -> str:
-    cleaned = "".join("?" if _is_foreign(character) else character for character in text)
+    cleaned = "".join("?" if is_foreign(character) else character for character in text)
     return cleaned[: limits.USER_ID_LENGTH_MAX] or "?"

@@ -41,6 +41,15 @@ def sale_of(row: asyncpg.Record) -> Sale:
         log_head=row["log_head"],
         created_ms=row["created_ms"],
         updated_ms=row["updated_ms"],
+        standby_limit=row["standby_limit"],
+        claim_window_seconds=row["claim_window_seconds"],
+        entry_opens_ms=row["entry_opens_ms"],
+        beacon_round=row["beacon_round"],
+        number_high=row["number_high"],
+        granted_mark=row["granted_mark"],
+        ended_number=row["ended_number"],
+        draw_size=row["draw_size"],
+        drawn_ms=row["drawn_ms"],
     )
 
 
@@ -60,6 +69,8 @@ def order_of(row: asyncpg.Record) -> Order:
         idempotency_key=row["idempotency_key"],
         body_digest=row["body_digest"],
         payment=_payment_of(row),
+        line_number=row["line_number"],
+        claimed_ms=row["claimed_ms"],
     )
 
 
@@ -81,6 +92,15 @@ def json_of(terms: SaleTerms) -> str:
     """The terms as `terms_of` in the migrations names them; of a sale, its terms only."""
     values: dict[str, Any] = {name: getattr(terms, name) for name in SaleTerms.__struct_fields__}
     return msgspec.json.encode(values).decode()
+
+
+def is_foreign(character: str) -> bool:
+    return character == "\0" or "\ud800" <= character <= "\udfff"
+
+
+def is_text(text: str) -> bool:
+    """Whether PostgreSQL can hold it: no zero character, nothing that is not Unicode."""
+    return (text.isascii() and "\0" not in text) or not any(map(is_foreign, text))
 
 
 def is_id(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 -- name: commit
 select word, since_ms, until_ms, price_cents, sale_currency, (shown).*
-from commit_holds($1, $2, $3, $4, $5, $6, $7, $8)
+from commit_holds($1, $2, $3, $4, $5, $6, $7, $8, $9)
 
 -- name: get
 select * from order_view where order_id = $1

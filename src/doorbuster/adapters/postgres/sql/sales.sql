@@ -52,6 +52,26 @@ where sale_id = $1 and idempotency_key is not null
 -- name: image_blocked
 select user_id from sale_blocklist where sale_id = $1
 
+-- name: image_line
+-- Of a draw that was held: who may still be granted a unit.
+select d.user_id, d.number
+from flash_sales s
+cross join lateral drawn_line(s.sale_id) d
+where s.sale_id = $1 and s.drawn_at is not null and d.number > s.ended_number
+    and (s.standby_limit is null or d.number <= s.quantity_available + s.standby_limit::bigint)
+
+-- name: image_spent
+-- Of each buyer the highest number that waits no longer; granted and given up at once, it was granted.
+select distinct on (user_id) user_id, number, coalesce(order_id::text, '') as hold_id
+from (
+    select o.user_id, o.line_number as number, o.order_id
+    from sale_orders o
+    where o.sale_id = $1 and o.line_number is not null
+    union all
+    select l.user_id, l.number, null from sale_line_left l where l.sale_id = $1
+) spent
+order by user_id, number desc, order_id nulls last
+
 -- name: set_blocked
 select added, removed from block_users($1, $2, $3, $4)
 
