@@ -41,6 +41,13 @@ class Settings(BaseSettings):
     gateway_url: str = ""
     """Address of the simulated gateway; `up` starts one and sets it."""
 
+    beacon_url: Annotated[str, Field(pattern=r"^(https?://.*\{round\}.*)?$")] = (
+        "https://api.drand.sh/52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971/public/{round}"
+    )
+    """Any server that has the rounds of drand's quicknet; asked only for draws that name a round. Empty: none."""
+    beacon_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    """How long a draw waits for its round before it is held without; the draw says so."""
+
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """A second port that serves only /metrics, without a token; 0: only operators can read /metrics."""
     log_format: Literal["auto", "json", "console"] = "auto"

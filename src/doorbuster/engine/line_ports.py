@@ -313,6 +313,10 @@ class DrawLedger(Protocol):
 
     async def record(self, sale_id: str) -> DrawRecord | None: ...
 
+    async def entry_count(self, sale_id: str) -> int:
+        """How many are on the list now, open or closed; 0 if there is none."""
+        ...
+
     async def close(self, sale_id: str) -> DrawRecord | None:
         """From T-0, by the ledger's clock: no entry is taken any more, `draw_size` and `number_high` become the number
         of entries, blocked buyers are taken off with a note. Idempotent; None before T-0 or if it is no draw."""
