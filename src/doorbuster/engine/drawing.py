@@ -1,9 +1,10 @@
 """Holds a draw, and publishes what is needed to check it.
 
-Owns: the steps from T-0 to a stored order, and the published file. Keeps: I10. The steps are close, root, beacon, order;
-each is stored before the next begins and the first one stored stays, so anybody may repeat any of them: a crash between
-two loses nothing, and two at once agree. The root is public before a beacon value is asked for; the seed is public with
-the order and not before. Read next: `domain/draw.py`; `docs/guides/draw.md` for what all this proves.
+Owns: the steps from T-0 to a stored order, and the published file. Keeps: I10. The steps are close, root, beacon and
+order; each is stored before the next begins and the first one stored stays, so anybody may repeat any of them: a crash
+between two loses nothing, and two at once agree. The root is public before a beacon value is asked for; the seed is
+public with the order and not before.
+Read next: `domain/draw.py`; `docs/guides/draw.md` for what all this proves.
 """
 
 import asyncio
