@@ -12,6 +12,7 @@ from doorbuster.adapters.valkey.library import LIBRARY_NAME, function_files, fun
 from doorbuster.adapters.valkey.records import SEPARATOR
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.domain import limits
+from doorbuster.engine.line_ports import LineWord
 from doorbuster.engine.ports import TakeWord
 
 SECTIONS = ("Keys", "Arguments", "Rows", "Columns", "Replies", "Invariants", "Cost")
@@ -68,9 +69,9 @@ def test_header_has_its_sections_in_order(name: str) -> None:
 def test_keys_are_bound_to_names_in_header_order(name: str) -> None:
     text = function_files()[name]
 
-    bound = re.findall(r"local ((?:\w+_key(?:, )?)+) = unpack\(keys\)", text)
+    bound = re.findall(r"local ((?:\w+_key(?:,\s+)?)+) = unpack\(keys\)", text)
 
-    assert bound == [", ".join(f"{key}_key" for key in header(text)["Keys"])]
+    assert [" ".join(names.split()) for names in bound] == [", ".join(f"{key}_key" for key in header(text)["Keys"])]
     assert not re.search(r"(?<!\.)\bkeys\[|KEYS", body(text))
 
 
@@ -97,11 +98,18 @@ def test_header_of_take_has_every_word_for_an_ask() -> None:
     assert all(re.search(rf"\b{word}\b", text) for word in TakeWord)
 
 
+def test_header_of_ask_has_every_word_for_an_ask() -> None:
+    text = function_files()["ask"].split("\n\n")[0]
+
+    assert all(re.search(rf"\b{word}\b", text) for word in LineWord)
+
+
 def test_bounds_of_both_sides_are_equal() -> None:
     text = library_text()
 
     assert f"local ROWS_MAX = {functions.ROWS_MAX}" in text
     assert limits.TAKE_BATCH_MAX <= functions.ROWS_MAX
+    assert f"local NEWS_KEPT = {limits.NEWS_KEPT}" in text
     assert f"local US = '\\{ord(SEPARATOR)}'" in text
 
 
@@ -161,9 +169,25 @@ async def test_old_and_new_release_decide_about_one_stock(store: ValkeyStockStor
         ("unblock", ("x", "ann")),
         ("begin_image", ("x",)),
         ("begin_image", (0,)),
-        ("write_image", (EPOCH, 1, 1, "hold", "ann", 1, NOW, "k", "d")),
-        ("publish_image", (EPOCH, "selling", 1, 2, 3, 4, -5, 6, 7)),
+        ("set_terms", (EPOCH, "over", 1, 2, 3)),
+        ("write_image", (EPOCH, 1, 1, 0, 0, "hold", "ann", 1, NOW, "k", "d")),
+        ("publish_image", (EPOCH, "selling", 1, 2, 3, -1, 4, -5, 6, 7, -1, 0, 0, 0)),
+        ("publish_image", (EPOCH, "selling", 1, 2, 3, -1, 4, 5, 6, 7, "x", 0, 0, 0)),
         ("publish_image", (EPOCH, "selling", 1, 2, 3)),
+        ("ask", (EPOCH, NOW, 0)),
+        ("ask", (EPOCH, NOW, 0, "ann", 1, 0)),
+        ("ask", (EPOCH, NOW, "x", "ann", 1, 0, 0)),
+        ("leave", (EPOCH, "ann")),
+        ("leave", (EPOCH, "ann", "x")),
+        ("grant", (EPOCH,)),
+        ("grant", (EPOCH, NOW, *range(1_001))),
+        ("settle", (EPOCH, 1, 1)),
+        ("settle", (EPOCH, 1, 1, "ann", 1)),
+        ("settle", (EPOCH, "x", 1, "ann", 1, "hold")),
+        ("news", (0,)),
+        ("news", ("x", EPOCH)),
+        ("issue", (EPOCH, "x")),
+        ("end_line", (EPOCH, "x")),
     ],
 )
 async def test_malformed_call_changes_nothing(

@@ -53,7 +53,8 @@ class ReferenceLineStore:
             stale = Spot(head.epoch, head.available, head.stock, 0, head.tick, run, LineWord.STALE_EPOCH)
             return [stale] * len(asks)
         before = dict(image.queue)
-        said = [_Asked(image, head).answer(ask, now_ms, paid) for ask in asks]
+        asked = _Asked(image, head)
+        said = [asked.answer(ask, now_ms, paid) for ask in asks]
         head.tick += image.queue != before
         numbers = (head.epoch, head.available, head.stock, image.waiting(), head.tick, run)
         return [
@@ -63,7 +64,7 @@ class ReferenceLineStore:
 
     async def leave(self, sale_id: str, user_id: str, number: int, *, epoch: int) -> LineWord:
         image, head = self._stock.read(sale_id, epoch)
-        if head is None or head.line is None:
+        if head is None:
             return LineWord.NO_IMAGE if self._stock.read(sale_id)[1] is None else LineWord.STALE_EPOCH
         if user_id in image.granting:
             return LineWord.GRANTING
@@ -72,7 +73,7 @@ class ReferenceLineStore:
             if spent != number:
                 return LineWord.ABSENT
             return LineWord.GRANTED if hold_id else LineWord.LEFT
-        _drop(image, head.line, user_id, number)
+        _drop(image, head.line or _NO_LINE, user_id, number)
         head.tick += 1
         return LineWord.LEFT
 
@@ -139,7 +140,7 @@ class ReferenceLineStore:
             waiting=image.waiting(),
             tick=head.tick,
             run_id=self._stock.run,
-            items=line.news[since - first :] if complete else (),
+            items=line.news[since - first :] if complete else (),  # the real store tells them in parts
         )
 
     async def issue(self, sale_id: str, number_high: int, *, epoch: int) -> bool:
@@ -160,6 +161,7 @@ class ReferenceLineStore:
         for user in ended:
             del image.queue[user]
         head.line.ended_number = max(head.line.ended_number, number)
+        head.line.number_next = max(head.line.number_next, number)
         head.line.tell(NewsItem(NewsKind.ENDED, number))
         head.tick += 1
         return len(ended)
@@ -170,19 +172,20 @@ class ReferenceLineStore:
 
 
 class _Asked:
-    """One image while one ask is answered."""
+    """One image while the asks of a batch are answered."""
 
     def __init__(self, image: Image, head: Head) -> None:
         self.image = image
         self.head = head
         self.line = head.line or _NO_LINE
+        self.issued = self.line.number_next
 
     def answer(self, ask: LineAsk, now_ms: int, paid: int) -> tuple[LineWord, int, str]:
         """The word, the number and the hold; writes what the buyer gets."""
         image, line, user = self.image, self.line, ask.user_id
         spent, hold_id = image.spent.get(user, (0, ""))
         number = image.queue.get(user)
-        if ask.ticket > line.number_next:
+        if ask.ticket > self.issued:
             return LineWord.AHEAD, 0, ""
         if user in image.granting:
             return LineWord.GRANTING, image.granting[user].number, ""

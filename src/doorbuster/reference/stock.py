@@ -212,9 +212,8 @@ class ReferenceStockStore:
                 tick=head.tick,
                 line=_line_state(head.line),
             )
-            if head.line is not None:
-                ended, issued = head.line.ended_number, head.line.number_next
-                image.queue = {user: number for user, number in image.queue.items() if ended < number <= issued}
+            ended, issued = (head.line.ended_number, head.line.number_next) if head.line else (0, 0)
+            image.queue = {user: number for user, number in image.queue.items() if ended < number <= issued}
             image.stock_lost = False
         return self._run if image.head and image.head.epoch == epoch else None
 

@@ -72,6 +72,7 @@ local function ask(keys, args)
   end
 
   local line = read_line(meta_key)
+  local issued = line.next
   local users = { unpack(args, ARGUMENTS + 1, ARGUMENTS + count) }
   local join_at, ticket_at, done_at = ARGUMENTS + count, ARGUMENTS + 2 * count, ARGUMENTS + 3 * count
   local numbers = redis.call('ZMSCORE', queue_key, unpack(users))
@@ -85,9 +86,9 @@ local function ask(keys, args)
   local words, members, items, new_numbers = {}, {}, {}, {}
   for row = 1, count do
     local user_id, ticket = users[row], tonumber(args[ticket_at + row]) or 0
-    local number = tonumber(numbers[row] or new_numbers[user_id])
+    local number = tonumber(new_numbers[user_id] or numbers[row])
     local spent_number, spent_hold = unpack_spent(spent[row])
-    if ticket > line.next then
+    if ticket > issued then
       words[row] = 'ahead'
     elseif unsettled[row] then
       words[row] = 'granting'
@@ -123,24 +124,23 @@ local function ask(keys, args)
         new_numbers[user_id] = line.next
         members[#members + 1] = line.next
         members[#members + 1] = user_id
-        words[row] = 'joined' .. US .. line.next .. US .. being_granted + waiting
       end
     end
   end
 
-  -- Point of no return.
+  -- Point of no return. The news come first: should their key have a wrong type, nothing has changed yet.
+  if #items > 0 then
+    tell(news_key, line, items)
+  end
   if #members > 0 then
     redis.call('ZADD', queue_key, 'LT', unpack(members))
     image.tick = image.tick + 1
-    redis.call('HSET', meta_key, 'next', line.next, 'tick', image.tick)
-  end
-  if #items > 0 then
-    redis.call('HSET', meta_key, 'news', tell(news_key, line, items))
+    redis.call('HSET', meta_key, 'next', line.next, 'tick', image.tick, 'news', line.news)
   end
   local reply = { 'placed', image.epoch, image.available, image.stock, image.tick, waiting + being_granted }
   for row = 1, count do
     local word, user_id = words[row], users[row]
-    if word == 'waiting' then
+    if word == 'waiting' or word == 'joined' then
       local number = new_numbers[user_id] or numbers[row]
       word = word .. US .. string.format('%d', number) .. US .. being_granted + redis.call('ZRANK', queue_key, user_id) + 1
     elseif word == 'granting' then

@@ -13,7 +13,7 @@
 --   no_image    there is no image that can be believed
 --   other_epoch the image has another epoch; nothing was changed
 -- Invariants:
---   a ticket of an ended number brings nothing back
+--   a ticket of an ended number brings nothing back, and no such number is issued
 -- Cost:
 --   5 calls to read and 4 to write; a whole line is dropped at once and its memory given back outside the call
 
@@ -34,14 +34,15 @@ local function end_line(keys, args)
     return { 'ended', 0 }
   end
 
-  -- Point of no return.
+  -- Point of no return. The news come first: should their key have a wrong type, nothing has changed yet.
+  local told = tell(news_key, line, { 'ended' .. US .. args[2] .. US .. US })
   if waited > 0 and tonumber(last[2]) <= number then
     redis.call('UNLINK', queue_key)
   else
     waited = redis.call('ZREMRANGEBYSCORE', queue_key, '-inf', args[2])
   end
-  local told = tell(news_key, line, { 'ended' .. US .. args[2] .. US .. US })
-  redis.call('HSET', meta_key, 'ended', math.max(line.ended, number), 'news', told, 'tick', image.tick + 1)
+  redis.call('HSET', meta_key, 'ended', math.max(line.ended, number), 'next', math.max(line.next, number),
+    'news', told, 'tick', image.tick + 1)
   return { 'ended', waited }
 end
 

@@ -26,7 +26,7 @@
 --   new heads are taken only when nothing is unsettled: so every caller commits the head of the line (I10)
 --   stock falls by exactly the units taken and never below 0 (I1); a buyer's claims never exceed limit (I6)
 -- Cost:
---   9 calls to read and 11 to write; at most ROWS_MAX rows
+--   14 calls to read and 12 to write; at most ROWS_MAX rows
 
 -- Heads that are looked at beyond the free units, because some may have to be dropped.
 local SPARE = 50
@@ -58,6 +58,15 @@ local function choose(queue_key, claims_key, blocked_key, limit, wanted)
   return chosen, dropped
 end
 
+-- What `drop` and `hold` write to and nothing has read yet: should a key have a wrong type, the call ends here.
+local function probe(holds_key, keys_key, grants_key, spent_key, news_key)
+  redis.call('HLEN', holds_key)
+  redis.call('HLEN', keys_key)
+  redis.call('HLEN', grants_key)
+  redis.call('HLEN', spent_key)
+  redis.call('LLEN', news_key)
+end
+
 local function drop(queue_key, spent_key, news_key, line, dropped)
   local users, spent, items = {}, {}, {}
   for at, head in ipairs(dropped) do
@@ -70,8 +79,8 @@ local function drop(queue_key, spent_key, news_key, line, dropped)
   tell(news_key, line, items)
 end
 
-local function hold(keys, chosen, hold_ids, now_text)
-  local _, stock_key, holds_key, claims_key, keys_key, _, queue_key, granting_key, grants_key = unpack(keys)
+-- What is to be written for those who are chosen, by kind of key.
+local function draft_holds(chosen, hold_ids, now_text)
   local users, holds, claims, asks, numbers, grants = {}, {}, {}, {}, {}, {}
   for at, head in ipairs(chosen) do
     local user_id, hold_id, odd, even = head.user_id, hold_ids[at], 2 * at - 1, 2 * at
@@ -83,13 +92,7 @@ local function hold(keys, chosen, hold_ids, now_text)
     numbers[odd], numbers[even] = head.number, user_id
     grants[odd], grants[even] = user_id, hold_id .. US .. now_text
   end
-  redis.call('ZREM', queue_key, unpack(users))
-  redis.call('ZADD', granting_key, unpack(numbers))
-  redis.call('HSET', grants_key, unpack(grants))
-  redis.call('HSET', holds_key, unpack(holds))
-  redis.call('HSET', claims_key, unpack(claims))
-  redis.call('HSET', keys_key, unpack(asks))
-  redis.call('DECRBY', stock_key, #users)
+  return users, holds, claims, asks, numbers, grants
 end
 
 local function unsettled_of(granting_key, grants_key)
@@ -114,10 +117,10 @@ local function unsettled_of(granting_key, grants_key)
 end
 
 local function grant(keys, args)
-  local meta_key, stock_key, _, claims_key, _, blocked_key, queue_key, granting_key, grants_key, spent_key, news_key =
-    unpack(keys)
+  local meta_key, stock_key, holds_key, claims_key, keys_key, blocked_key,
+    queue_key, granting_key, grants_key, spent_key, news_key = unpack(keys)
   local epoch, now_ms = whole(args[1]), whole(args[2])
-  if not epoch or not now_ms or #args < 3 or #args - 2 > ROWS_MAX then
+  if not epoch or not now_ms or #args < 2 or #args - 2 > ROWS_MAX then
     return bad_call('grant: malformed call')
   end
   local image, problem = image_of(epoch, meta_key, stock_key)
@@ -131,15 +134,24 @@ local function grant(keys, args)
       return { 'closed' }
     end
     local hold_ids, chosen = { unpack(args, 3) }, {}
-    if image.stock > 0 then
-      chosen, dropped = choose(queue_key, claims_key, blocked_key, image.limit, math.min(#hold_ids, image.stock))
+    local wanted = math.min(#hold_ids, image.stock)
+    if wanted > 0 then
+      chosen, dropped = choose(queue_key, claims_key, blocked_key, image.limit, wanted)
+      probe(holds_key, keys_key, grants_key, spent_key, news_key)
     end
     -- Point of no return.
     if #dropped > 0 then
       drop(queue_key, spent_key, news_key, line, dropped)
     end
     if #chosen > 0 then
-      hold(keys, chosen, hold_ids, args[2])
+      local users, holds, claims, asks, numbers, grants = draft_holds(chosen, hold_ids, args[2])
+      redis.call('ZREM', queue_key, unpack(users))
+      redis.call('ZADD', granting_key, unpack(numbers))
+      redis.call('HSET', grants_key, unpack(grants))
+      redis.call('HSET', holds_key, unpack(holds))
+      redis.call('HSET', claims_key, unpack(claims))
+      redis.call('HSET', keys_key, unpack(asks))
+      redis.call('DECRBY', stock_key, #users) -- I1
       image.stock, image.held = image.stock - #chosen, image.held + #chosen
     end
     if #chosen + #dropped > 0 then

@@ -43,14 +43,17 @@ local function leave(keys, args)
     if spent_number ~= number then
       return { 'absent' }
     end
-    return { spent_hold == '' and 'left' or 'granted' }
+    if spent_hold ~= '' then
+      return { 'granted' }
+    end
+    return { 'left' }
   end
 
   -- Point of no return.
   local line = read_line(meta_key)
+  local news = tell(news_key, line, { 'gone' .. US .. args[3] .. US .. user_id .. US })
   redis.call('ZREM', queue_key, user_id)
   redis.call('HSET', spent_key, user_id, pack_spent(args[3], ''))
-  local news = tell(news_key, line, { 'gone' .. US .. args[3] .. US .. user_id .. US })
   redis.call('HSET', meta_key, 'news', news, 'tick', image.tick + 1)
   return { 'left' }
 end

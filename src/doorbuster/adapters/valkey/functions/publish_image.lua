@@ -25,7 +25,7 @@
 --   overtaken   somebody else builds or has published a newer image, or nobody builds; nothing was changed
 -- Invariants:
 --   meta is written last, so that a half-written image is never readable
---   nobody waits with a number that was not issued, or that was ended
+--   nobody waits with a number that was not issued or that was ended, and nobody in a race
 -- Cost:
 --   2 calls to read and 5 to write
 
@@ -45,15 +45,22 @@ local function publish_image(keys, args)
     return { 'overtaken' }
   end
 
-  redis.call('SET', stock_key, stock)
-  redis.call('DEL', build_key)
-  redis.call('HSET', meta_key, 'epoch', epoch, 'state', state, 'opens', opens, 'ends', ends, 'limit', limit,
-    'available', available, 'held', held, 'tick', tick, 'standby', standby)
+  local head = {
+    'epoch', epoch, 'state', state, 'opens', opens, 'ends', ends, 'limit', limit,
+    'available', available, 'held', held, 'tick', tick, 'standby', standby,
+  }
   if tonumber(next) >= 0 then
     redis.call('ZREMRANGEBYSCORE', queue_key, '(' .. next, '+inf')
     redis.call('ZREMRANGEBYSCORE', queue_key, '-inf', ended)
-    redis.call('HSET', meta_key, 'next', next, 'high', high, 'moves', moves, 'ended', ended, 'news', 0, 'mark', 0)
+    for _, part in ipairs({ 'next', next, 'high', high, 'moves', moves, 'ended', ended, 'news', 0, 'mark', 0 }) do
+      head[#head + 1] = part
+    end
+  else
+    redis.call('UNLINK', queue_key)
   end
+  redis.call('SET', stock_key, stock)
+  redis.call('DEL', build_key)
+  redis.call('HSET', meta_key, unpack(head))
   return { 'published' }
 end
 

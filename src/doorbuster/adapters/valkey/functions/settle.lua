@@ -25,7 +25,7 @@
 -- Invariants:
 --   a unit goes back once, with the hold that is deleted (I2)
 -- Cost:
---   4 calls to read and 10 to write, whatever the number of rows; at most ROWS_MAX rows
+--   10 calls to read and 7 to write, and 3 for each row that was refused; at most ROWS_MAX rows
 
 local ARGUMENTS, FIELDS_PER_ROW = 3, 3
 
@@ -58,18 +58,20 @@ local function find(grants_key, args, granted_rows)
   return found
 end
 
+-- Units given back: those of the holds that are there. A hold that was released meanwhile has none left.
 local function give_back(stock_key, holds_key, claims_key, keys_key, refused)
-  local holds, asks = {}, {}
+  local gone, asks = 0, {}
   for at, row in ipairs(refused) do
-    holds[at] = row.hold_id
     asks[at] = row.user_id .. US .. 'line-' .. row.number
-    if redis.call('HINCRBY', claims_key, row.user_id, -1) <= 0 then
-      redis.call('HDEL', claims_key, row.user_id)
+    if redis.call('HDEL', holds_key, row.hold_id) == 1 then
+      gone = gone + 1
+      if redis.call('HINCRBY', claims_key, row.user_id, -1) <= 0 then
+        redis.call('HDEL', claims_key, row.user_id)
+      end
     end
   end
-  local gone = redis.call('HDEL', holds_key, unpack(holds))
   redis.call('HDEL', keys_key, unpack(asks))
-  redis.call('INCRBY', stock_key, gone)
+  redis.call('INCRBY', stock_key, gone) -- I2: never a blind give-back
   return gone
 end
 
@@ -89,8 +91,15 @@ local function settle(keys, args)
     return { 'settled', 0 }
   end
 
-  -- Point of no return.
   local line = read_line(meta_key)
+  -- Every key is looked at before one is written: should one have a wrong type, nothing has changed yet.
+  redis.call('ZCARD', granting_key)
+  redis.call('HLEN', spent_key)
+  redis.call('HLEN', holds_key)
+  redis.call('HLEN', claims_key)
+  redis.call('HLEN', keys_key)
+  redis.call('LLEN', news_key)
+  -- Point of no return.
   redis.call('ZREM', granting_key, unpack(found.users))
   redis.call('HDEL', grants_key, unpack(found.users))
   redis.call('HSET', spent_key, unpack(found.spent))
