@@ -68,6 +68,16 @@ def test_the_far_end_of_a_line_that_stands_still_asks_rarely_and_not_in_step() -
 
 
 def test_a_long_line_asks_no_more_than_the_gates_can_bear() -> None:
-    one = poll_after_ms(100, free=0, waiting=40_000, moving_per_second=1.0, busy=0.0, jitter=0.0)
+    """Twenty thousand who wait, in a line that moves as fast as it can."""
+    polls_per_second = sum(
+        1_000 / poll_after_ms(position, free=0, waiting=20_000, moving_per_second=10.0, busy=0.0, jitter=0.5)
+        for position in range(1, 20_001)
+    )
 
-    assert one >= 40_000 / 2_000 * 1_000
+    assert polls_per_second < 1_500
+
+
+def test_who_gets_the_next_units_asks_before_a_short_hold_runs_out() -> None:
+    """Holds that end together come back together: the first two hundred hear of it within seconds."""
+    for position in range(1, 201):
+        assert poll_after_ms(position, free=0, waiting=20_000, moving_per_second=16.0, busy=0.0, jitter=1.0) <= 2_500

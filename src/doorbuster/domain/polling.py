@@ -15,8 +15,8 @@ _FRONT_SECONDS: Final = 10
 _FRONT_MS_MAX: Final = limits.LINE_GRACE_MS // 2
 _PART: Final = 10
 """Behind the front a buyer asks about this often before the turn comes."""
-_POLLS_PER_SECOND: Final = 2_000
-"""What the far part of a line may cost all gates together."""
+_PLACE_MS: Final = 5
+"""For each place behind the front: a line of any length asks some hundred times a second up to the upper bound."""
 _SPREAD: Final = 0.25
 
 
@@ -25,14 +25,14 @@ def poll_after_ms(
 ) -> int:
     """Milliseconds between POLL_MS_MIN and POLL_MS_MAX. `busy` and `jitter` are from 0 to 1; the jitter spreads those
     who ask at the same time over a quarter of their wait."""
-    behind = position - free
+    behind = min(position, waiting) - free
     busy, jitter = min(1.0, max(0.0, busy)), min(1.0, max(0.0, jitter))
     if behind <= max(_FRONT, moving_per_second * _FRONT_SECONDS):
         calm_ms = limits.POLL_MS_MIN * (1.0 if behind <= 0 else 1.2)
         wait_ms = min(calm_ms * (1 + busy / 3), _FRONT_MS_MAX / (1 + _SPREAD))
     else:
         turn_ms = behind / moving_per_second * 1_000 if moving_per_second > 0 else limits.POLL_MS_MAX * _PART
-        wait_ms = max(_FRONT_MS_MAX, turn_ms / _PART, waiting / _POLLS_PER_SECOND * 1_000) * (1 + 3 * busy)
+        wait_ms = max(_FRONT_MS_MAX, turn_ms / _PART, behind * _PLACE_MS) * (1 + 3 * busy)
     # The far end is spread below the upper bound, so that it does not ask in step.
     wait_ms = min(wait_ms, limits.POLL_MS_MAX / (1 + _SPREAD)) * (1 + _SPREAD * jitter)
     return int(max(wait_ms, limits.POLL_MS_MIN))
