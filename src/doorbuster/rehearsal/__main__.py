@@ -16,6 +16,7 @@ import uvloop
 from doorbuster.adapters.system import wall_ms
 from doorbuster.rehearsal.client import Client
 from doorbuster.rehearsal.crowd import Crowd, CrowdTask
+from doorbuster.rehearsal.line_crowd import LineCrowd
 
 _PROGRESS_S = 0.2
 
@@ -30,7 +31,8 @@ async def _run(start: Start) -> None:
     loop = asyncio.get_running_loop()
     opens_at = loop.time() + start.opens_in_s
     client, checkout = Client(start.url, start.connections), Client(start.url, start.connections)
-    crowd = Crowd(start, client, checkout, loop.time)
+    kind = Crowd if start.mode == "race" else LineCrowd
+    crowd = kind(start, client, checkout, loop.time)
     work = loop.create_task(crowd.run(opens_at, wall_ms() // 1000))
     loop.add_signal_handler(signal.SIGTERM, work.cancel)  # enough was seen: everybody goes home
     while not work.done():

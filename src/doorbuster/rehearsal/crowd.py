@@ -1,12 +1,13 @@
-"""A crowd at work: every buyer of a plan, over real HTTP, at its own time.
+"""A crowd at work in a race: every buyer of a plan, over real HTTP, at its own time.
 
 Owns: what a buyer does with each answer, and what is measured. The generator is open-loop: a buyer comes when the plan
 says, however slow the servers are, and the latency of a request counts from the moment it was meant to be sent.
+Read next: `line_crowd.py`, the same in a line.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from doorbuster.api.auth import sign
 from doorbuster.rehearsal.client import Answer, Client, Lost
 from doorbuster.rehearsal.histogram import Histogram
+from doorbuster.rehearsal.line_seen import LineNow, LineSeen
 from doorbuster.rehearsal.plan import Buyer, CrowdPlan, Fate, draw_crowd
 
 _TOKEN_TTL_S = 3600
@@ -32,6 +34,7 @@ class CrowdTask(msgspec.Struct, kw_only=True):
     """For asking. Those who have a unit pay over as many of their own: a real buyer does not queue behind the crowd."""
     give_up_s: float = 55.0
     """Counted from the start of the sale: then everybody goes home, whatever is left."""
+    mode: str = "race"
 
 
 class Progress(msgspec.Struct, kw_only=True):
@@ -48,6 +51,8 @@ class Progress(msgspec.Struct, kw_only=True):
     answers: dict[str, int]
     p50_ms: float
     p99_ms: float
+    line: LineNow | None = None
+    """In a line only."""
     done: bool = False
 
 
@@ -58,6 +63,8 @@ class Result(Progress, kw_only=True):
     acknowledged: dict[str, str]
     paid_orders: list[str]
     cpu_s: float = 0.0
+    seen: LineSeen | None = None
+    """What a line was like for those in it."""
 
 
 class _Problem(msgspec.Struct):
@@ -81,6 +88,7 @@ class Crowd:
         self._client = client
         self._checkout = checkout
         self._clock = clock
+        self._now_s = 0
         self._opens_at = 0.0
         self.latency = Histogram()
         self.answers: Counter[str] = Counter()
@@ -93,12 +101,11 @@ class Crowd:
 
     async def run(self, opens_at: float, now_s: int) -> None:
         """`opens_at` on our clock; `now_s` is the wall's time, for the tokens."""
-        self._opens_at = opens_at
-        tasks = [
-            asyncio.ensure_future(self._buyer(buyer, self._headers(buyer, now_s)))
-            for buyer in draw_crowd(self._task.plan)
-        ]
-        await asyncio.gather(*tasks)
+        self._opens_at, self._now_s = opens_at, now_s
+        await asyncio.gather(*[asyncio.ensure_future(buyer) for buyer in self._everybody()])
+
+    def _everybody(self) -> Iterator[Coroutine[Any, Any, None]]:
+        return (self._buyer(buyer, self._headers(buyer)) for buyer in draw_crowd(self._task.plan))
 
     def progress(self) -> Progress:
         return Progress(**self._numbers())
@@ -127,11 +134,13 @@ class Crowd:
             "p99_ms": self.latency.percentile(99) * 1000,
         }
 
-    def _headers(self, buyer: Buyer, now_s: int) -> bytes:
-        token = sign(
-            self._task.buyer_secret, buyer.user_id, audience=self._task.audience, now_s=now_s, ttl_s=_TOKEN_TTL_S
+    def _token(self, buyer: Buyer) -> str:
+        return sign(
+            self._task.buyer_secret, buyer.user_id, audience=self._task.audience, now_s=self._now_s, ttl_s=_TOKEN_TTL_S
         )
-        return f"authorization: Bearer {token}\r\n".encode()
+
+    def _headers(self, buyer: Buyer) -> bytes:
+        return f"authorization: Bearer {self._token(buyer)}\r\n".encode()
 
     async def _buyer(self, buyer: Buyer, headers: bytes) -> None:
         intended = self._opens_at + buyer.arrives_s
@@ -222,6 +231,11 @@ class Crowd:
 def _kind(answer: Answer) -> str:
     if answer.status < 400:
         return {200: "done", 201: "reserved", 202: "under way"}.get(answer.status, str(answer.status))
+    return code_of(answer)
+
+
+def code_of(answer: Answer) -> str:
+    """The code of a refusal, or its status where there is none."""
     try:
         return _problems.decode(answer.body).code or str(answer.status)
     except msgspec.DecodeError:

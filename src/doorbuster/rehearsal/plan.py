@@ -35,6 +35,14 @@ class CrowdPlan(msgspec.Struct, frozen=True, kw_only=True):
     burst_s: float = 5.0
     """Most of the crowd arrives within this time, the front of it in the first second."""
     tail_s: float = 15.0
+    entrants: float = 0.9
+    """Share who enter a draw before the start; the others join behind them. This and the next only in a line."""
+    tabs: float = 0.05
+    """Share who join from several tabs at once."""
+    listen: float = 0.2
+    """Share who listen on a socket instead of asking again."""
+    give_up: float = 0.03
+    """Share who leave the line before their turn."""
 
 
 class Buyer(msgspec.Struct, frozen=True, kw_only=True):
