@@ -1,5 +1,6 @@
 """A gate in memory: the real API and the real use cases on reference stores, and callers with tokens."""
 
+import asyncio
 import json
 from collections import Counter
 from typing import Any
@@ -15,14 +16,21 @@ from doorbuster.config import load_settings
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.committing import Committer
+from doorbuster.engine.describing import Describer
 from doorbuster.engine.distrust import Distrust
+from doorbuster.engine.drawing import Drawing
+from doorbuster.engine.entering import Entering
+from doorbuster.engine.granting import Admitter
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.paying import Paying
 from doorbuster.engine.ports import StoreUnavailable
+from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.rebuilding import Rebuilder
 from doorbuster.engine.releasing import Releaser
 from doorbuster.engine.selling import Selling
+from doorbuster.engine.tickets import Tickets
+from doorbuster.engine.watching import LineWatch
 from doorbuster.reference.clock import ManualClock, SeededIds
 from doorbuster.reference.gateway import ReferenceGateway
 from doorbuster.reference.payments import ReferencePaymentStore
@@ -33,7 +41,7 @@ ADMIN = "the operator's token of the tests"
 Body = dict[str, Any]
 
 
-_SYNC = frozenset({"take_one"})
+_SYNC = frozenset({"take_one", "ask_one"})
 
 
 def _refuse(*_: object, **__: object) -> object:
@@ -91,30 +99,36 @@ class Gate:
         self.board = SaleBoard(shop.sales, clock)
         releaser = Releaser(shop.sales, shop.orders, shop.stock)
         self.committer = Committer(shop.orders, shop.stock, clock, ids)
+        distrust, ordering = Distrust(shop.sales), Ordering(shop.orders, releaser)
+        self.watch = LineWatch(self.board, shop.lines, shop.stock, clock)
+        self.tickets = Tickets(shop.lines)
         self.services = Services(
             selling=Selling(
                 board=self.board,
                 committer=self.committer,
                 stock=shop.stock,
                 orders=shop.orders,
-                distrust=Distrust(shop.sales),
+                distrust=distrust,
                 clock=clock,
                 ids=ids,
             ),
             board=self.board,
-            ordering=Ordering(shop.orders, releaser),
+            ordering=ordering,
             operating=Operating(
                 sales=shop.sales,
                 orders=shop.orders,
                 stock=shop.stock,
                 board=self.board,
-                rebuilder=Rebuilder(shop.sales, shop.stock),
+                rebuilder=Rebuilder(shop.sales, shop.stock, shop.line, shop.lines),
                 releaser=releaser,
                 clock=clock,
                 ids=ids,
             ),
             auditing=Auditing(sales=shop.sales, orders=shop.orders, audits=shop.audits, stock=shop.stock, clock=clock),
             paying=Paying(payments=self.payments, gateway=self.gateway, clock=clock, ids=ids),
+            queueing=self._queueing(ordering, distrust),
+            drawing=Drawing(shop.draws, None, asyncio.to_thread),
+            watch=self.watch,
             ready=self._ready,
             metrics=lambda: b"# metrics",
             counters=self.counts,
@@ -123,13 +137,30 @@ class Gate:
         self.api: Api = create_app(self.services, self.settings, clock, ids)
         self.sale_id = ""
 
+    def _queueing(self, ordering: Ordering, distrust: Distrust) -> Queueing:
+        shop, clock, ids = self.shop, self.clock, self.ids
+        describer = Describer(self.watch, self.tickets, clock, ids)
+        return Queueing(
+            board=self.board,
+            line=shop.line,
+            ledger=shop.lines,
+            orders=shop.orders,
+            ordering=ordering,
+            entering=Entering(shop.draws, describer, clock, ids),
+            describer=describer,
+            tickets=self.tickets,
+            distrust=distrust,
+            clock=clock,
+            ids=ids,
+        )
+
     async def _ready(self) -> list[str]:
         return self.problems
 
     def cut_off(self) -> None:
         """From here on no store, no gateway and no clock answers."""
         self._cut_off = True
-        for store in (self.shop.sales, self.shop.orders, self.shop.audits, self.shop.stock, self.payments):
+        for store in (*self.shop.stores, self.payments):
             for name in dir(type(store)):
                 if not name.startswith("_") and callable(getattr(store, name)):
                     setattr(store, name, _refuse if name in _SYNC else _refuse_later)
@@ -143,6 +174,7 @@ class Gate:
 
     async def start(self) -> None:
         self.committer.start()
+        await self.tickets.refresh()
         self.sale_id = (await self.create()).json["sale_id"]
 
     async def stop(self) -> None:
@@ -204,6 +236,38 @@ class Gate:
     async def pay(self, order_id: str, user_id: str = "ann", *, method: str = "pm_ok", key: str = "pay") -> Answer:
         path = f"/v1/orders/{order_id}/payment"
         return await self.call("POST", path, {"payment_method": method}, token=self.token(user_id), key=key)
+
+    async def line(self, **changes: Any) -> str:
+        """A sale with a line; its id."""
+        answer = await self.create(**{"mode": "queue", **changes})
+        assert answer.status == 201, answer.raw
+        sale_id: str = answer.json["sale_id"]
+        return sale_id
+
+    async def join(self, sale_id: str, user_id: str = "ann", ticket: str | None = None) -> Answer:
+        body = None if ticket is None else {"ticket": ticket}
+        return await self.call("POST", f"/v1/sales/{sale_id}/queue", body, token=self.token(user_id))
+
+    async def place(self, sale_id: str, user_id: str = "ann", query: str = "") -> Answer:
+        return await self.call("GET", f"/v1/sales/{sale_id}/queue/me{query}", token=self.token(user_id))
+
+    async def leave(self, sale_id: str, user_id: str = "ann") -> Answer:
+        return await self.call("DELETE", f"/v1/sales/{sale_id}/queue/me", token=self.token(user_id))
+
+    async def admit(self, sale_id: str) -> int:
+        """One pass of an admitter; how many were granted."""
+        sale = await self.shop.sales.get(sale_id)
+        assert sale is not None
+        admitter = Admitter(
+            line=self.shop.line,
+            orders=self.shop.orders,
+            distrust=Distrust(self.shop.sales),
+            clock=self.clock,
+            ids=self.ids,
+        )
+        granted = (await admitter.run_once(sale)).granted
+        await self.board.refresh()
+        return granted
 
     async def state(self) -> tuple[Any, ...]:
         """Everything a refused request must leave as it was."""

@@ -53,7 +53,14 @@ BAD_SALES = {
     "no time at all": {"start_time": "tomorrow"},
     "time as number": {"start_time": 1_800_000_000},
     "unknown mode": {"mode": "auction"},
-    "a mode not sold yet": {"mode": "queue"},
+    "a standby limit for a race": {"standby_limit": 3},
+    "a negative standby limit": {"mode": "queue", "standby_limit": -1},
+    "a claim window of a second": {"mode": "queue", "claim_window_seconds": 1},
+    "a claim window beyond the hold": {"mode": "queue", "claim_window_seconds": 601},
+    "entries for a queue": {"mode": "queue", "entry_opens_at": "2020-01-01T00:00:00Z"},
+    "a beacon for a queue": {"mode": "queue", "beacon_round": 7},
+    "entries after the start": {"mode": "draw", "entry_opens_at": "2099-01-01T00:00:00Z"},
+    "round zero of a beacon": {"mode": "draw", "beacon_round": 0},
     "unknown field": {"discount": 5},
 }
 

@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from api import contract_queue
 from api.gate import ADMIN, Answer, Gate
 from doorbuster.api.openapi import codes_of
 from doorbuster.domain.outcomes import RULES, Code
 from doorbuster.engine.ports import Actor
 
 Case = Callable[[Gate], Awaitable[Answer]]
-CASES: dict[tuple[str, str], Case] = {}
+CASES: dict[tuple[str, str], Case] = dict(contract_queue.CASES)
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
 
@@ -188,7 +189,6 @@ cases_for("list-sales list-orders", "invalid-request", _bad_query)
 cases_for("change-sale warm-up-sale open-sale pause-sale resume-sale rebuild-sale set-blocklist", "conflict", _over)
 cases_for("reserve join place leave", "ended", _over)
 cases_for("reserve pay", "idempotency-key-missing", _without_key)
-cases_for("join place leave", "conflict", lambda route: lambda gate: call(gate, route))
 
 
 @case("end-sale", "conflict")

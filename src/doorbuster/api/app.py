@@ -170,7 +170,7 @@ def _queue_routes(on: QueueRoutes) -> list[Route]:
         Route(
             method="GET", path=f"{sale}/draw", name="see-draw", caller=Caller.ANYONE, handler=on.draw,
             summary="What a draw has published so far, for everybody to check; `doorbuster verify draw` does it",
-            answers={200: None}, codes=(Code.NOT_FOUND, Code.CONFLICT),
+            answers={200: None}, codes=(Code.NOT_FOUND,),
         ),
     ]  # fmt: skip
 

@@ -6,21 +6,28 @@ Owns: the wiring of simulated processes, as `bootstrap.py` owns that of real one
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar, cast
 
+from doorbuster.agents.line import AdmitterAgent, DrawerAgent, LineKeeperAgent, Lines
 from doorbuster.agents.loop import AgentLoops
 from doorbuster.agents.selling import ClockAgent, ExpirerAgent, KeeperAgent, ReleaserAgent, SweeperAgent
 from doorbuster.domain import limits
 from doorbuster.domain.audit import AuditReport
 from doorbuster.domain.order import Order
 from doorbuster.domain.outcomes import Refusal
+from doorbuster.domain.place import Place
 from doorbuster.domain.sale import Sale
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.committing import Committer
+from doorbuster.engine.describing import Describer
 from doorbuster.engine.distrust import Distrust
+from doorbuster.engine.drawing import Drawing
+from doorbuster.engine.entering import Entering
 from doorbuster.engine.expiring import Expirer
+from doorbuster.engine.granting import Admitter, LineKeeper
+from doorbuster.engine.line_ports import DrawLedger, LineLedger, LineStore
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.ports import (
@@ -34,9 +41,12 @@ from doorbuster.engine.ports import (
     StockStore,
     StoreUnavailable,
 )
+from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.rebuilding import Keeper, Rebuilder
 from doorbuster.engine.releasing import OrphanSweep, Releaser
 from doorbuster.engine.selling import Reserved, Selling
+from doorbuster.engine.tickets import Tickets
+from doorbuster.engine.watching import LineWatch
 from doorbuster.simulation.process import Process, Weather, Wire
 
 _OPERATOR = Actor(name="operator", reason="simulated")
@@ -54,6 +64,12 @@ class Truth(Protocol):
     def audits(self) -> AuditStore: ...
     @property
     def stock(self) -> StockStore: ...
+    @property
+    def line(self) -> LineStore: ...
+    @property
+    def lines(self) -> LineLedger: ...
+    @property
+    def draws(self) -> DrawLedger: ...
     @property
     def clock(self) -> Clock: ...
     @property
@@ -73,6 +89,9 @@ class _Stores:
         self.orders = cast("OrderStore", Wire(process, "ledger", truth.orders))
         self.audits = cast("AuditStore", Wire(process, "ledger", truth.audits))
         self.stock = cast("StockStore", Wire(process, "stock", truth.stock))
+        self.line = cast("LineStore", Wire(process, "stock", truth.line))
+        self.lines = cast("LineLedger", Wire(process, "ledger", truth.lines))
+        self.draws = cast("DrawLedger", Wire(process, "ledger", truth.draws))
 
 
 class Gate:
@@ -84,18 +103,35 @@ class Gate:
         stores, clock, ids = _Stores(process, truth), truth.clock, truth.ids
         self._board = SaleBoard(stores.sales, clock)
         releaser = Releaser(stores.sales, stores.orders, stores.stock)
-        rebuilder = Rebuilder(stores.sales, stores.stock)
+        rebuilder = Rebuilder(stores.sales, stores.stock, stores.line, stores.lines)
+        distrust = Distrust(stores.sales)
         self._committer = Committer(stores.orders, stores.stock, clock, ids)
         self._selling = Selling(
             board=self._board,
             committer=self._committer,
             stock=stores.stock,
             orders=stores.orders,
-            distrust=Distrust(stores.sales),
+            distrust=distrust,
             clock=clock,
             ids=ids,
         )
         self._ordering = Ordering(stores.orders, releaser)
+        self._watch = LineWatch(self._board, stores.lines, stores.stock, clock)
+        self._tickets = Tickets(stores.lines)
+        describer = Describer(self._watch, self._tickets, clock, ids)
+        self._queueing = Queueing(
+            board=self._board,
+            line=stores.line,
+            ledger=stores.lines,
+            orders=stores.orders,
+            ordering=self._ordering,
+            entering=Entering(stores.draws, describer, clock, ids),
+            describer=describer,
+            tickets=self._tickets,
+            distrust=distrust,
+            clock=clock,
+            ids=ids,
+        )
         self._operating = Operating(
             sales=stores.sales,
             orders=stores.orders,
@@ -121,10 +157,21 @@ class Gate:
         while True:
             with contextlib.suppress(StoreUnavailable, OutcomeUnknown):
                 await self._board.refresh()
+                await self._watch.refresh()
+                await self._tickets.refresh()
             await asyncio.sleep(limits.SNAPSHOT_INTERVAL_MS / 1000)
 
     async def reserve(self, sale_id: str, user: str, key: str) -> Reserved | Refusal | None:
         return await self._request(self._selling.reserve(sale_id, user, quantity=1, key=key, digest="d"))
+
+    async def join(self, sale_id: str, user: str, ticket: str | None) -> Place | Refusal | None:
+        return await self._request(self._queueing.join(sale_id, user, ticket))
+
+    async def place(self, sale_id: str, user: str, ticket: str | None) -> Place | Refusal | None:
+        return await self._request(self._queueing.place(sale_id, user, ticket))
+
+    async def leave(self, sale_id: str, user: str) -> Place | Refusal | None:
+        return await self._request(self._queueing.leave(sale_id, user))
 
     async def cancel(self, order_id: str, user: str) -> Order | Refusal | None:
         return await self._request(self._ordering.cancel(order_id, user, Actor(name=user)))
@@ -154,13 +201,22 @@ class Gate:
         return task.result()
 
 
+async def _inline(work: Callable[..., Any], *args: Any) -> Any:
+    """What a real process computes beside its event loop; here nothing else could run meanwhile anyway."""
+    return work(*args)
+
+
 class Worker:
     """One worker: all agents in their loops."""
 
     def __init__(self, process: Process, truth: Truth) -> None:
         self.process = process
         stores, clock, ids = _Stores(process, truth), truth.clock, truth.ids
-        rebuilder = Rebuilder(stores.sales, stores.stock)
+        rebuilder = Rebuilder(stores.sales, stores.stock, stores.line, stores.lines)
+        lines = Lines(stores.sales, clock)
+        admitter = Admitter(
+            line=stores.line, orders=stores.orders, distrust=Distrust(stores.sales), clock=clock, ids=ids
+        )
         self._loops: AgentLoops
 
         def wake(name: str) -> None:
@@ -170,9 +226,18 @@ class Worker:
             [
                 ClockAgent(stores.sales, stores.orders),
                 KeeperAgent(stores.sales, Keeper(stores.sales, stores.stock, rebuilder, clock)),
-                ExpirerAgent(Expirer(stores.orders), wake),
+                ExpirerAgent(Expirer(stores.orders, stores.lines), wake),
                 ReleaserAgent(Releaser(stores.sales, stores.orders, stores.stock)),
                 SweeperAgent(stores.sales, OrphanSweep(stores.orders, stores.stock), wake),
+                AdmitterAgent(lines, admitter),
+                LineKeeperAgent(lines, stores.stock, LineKeeper(stores.lines, stores.line)),
+                DrawerAgent(
+                    lines=lines,
+                    sales=stores.sales,
+                    drawing=Drawing(stores.draws, None, _inline),
+                    rebuilder=rebuilder,
+                    wake=wake,
+                ),
             ],
             clock,
             ids,
