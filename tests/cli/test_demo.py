@@ -114,7 +114,7 @@ def test_proof_names_what_is_broken(spoil: Callable[[Facts], None], claim: str) 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"mode": "queue"}, "--mode queue"),
+        ({"mode": "lottery"}, "--mode lottery"),
         ({"units": 0}, "--units"),
         ({"buyers": -5}, "--buyers"),
         ({"abandon": 1.5}, "--abandon"),

@@ -1,4 +1,4 @@
-"""`doorbuster demo`: a whole sale in a minute, and the proof at the end.
+"""`doorbuster demo`: a whole sale in a minute, in any of the three modes, and the proof at the end.
 
 Owns: the course of the demo. Everything is real: the servers, the HTTP, the crowd in a process of its own. What is
 claimed at the end is counted by plain SQL on a connection of its own, not asked of the engine.
@@ -22,6 +22,7 @@ from doorbuster.adapters.embedded.errors import EmbeddedError
 from doorbuster.adapters.system import wall_ms
 from doorbuster.api.auth import sign
 from doorbuster.api.shapes import AdminSaleView, AuditView, SaleView, stamp
+from doorbuster.cli.demo_line import count_line, figures_of, prove_line
 from doorbuster.cli.demo_proof import Proof, count_by_sql, prove
 from doorbuster.cli.demo_view import DemoView, print_summary
 from doorbuster.cli.settings import read
@@ -31,9 +32,16 @@ from doorbuster.rehearsal.crowd import Progress, Result
 from doorbuster.rehearsal.plan import CrowdPlan
 
 _OPENS_IN_S: Final = 4.0
+_DRAW_OPENS_IN_S: Final = 10.0
+"""Time to enter."""
 _HOLD_S: Final = 8
 """A hold ends soon here, so that what is abandoned is seen to come back and to be sold again."""
 _SETTLE_S: Final = 90.0
+_SETTLE_LINE_S: Final = 180.0
+"""Who stands far back asks every half minute, so the last to hear are that much later."""
+_LISTENERS_MAX: Final = 1_000
+"""Sockets of one crowd: two files each, on one machine."""
+_MODES: Final = ("race", "queue", "draw")
 _LOOK_S: Final = 0.25
 
 
@@ -45,6 +53,7 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     keep: bool
     as_json: bool
+    mode: str = "race"
 
 
 def run(
@@ -73,6 +82,7 @@ def run(
         seed=random.SystemRandom().randrange(1_000_000) if seed is None else seed,
         keep=keep,
         as_json=as_json,
+        mode=mode,
     )
     place = data_dir or Path(tempfile.mkdtemp(prefix="doorbuster-demo-"))
     if data_dir is None:
@@ -93,8 +103,8 @@ def run(
 
 
 def _problem(units: int, buyers: int, mode: str, abandon: float, decline: float) -> str:
-    if mode != "race":
-        return f"--mode {mode}: there is one mode yet, race"
+    if mode not in _MODES:
+        return f"--mode {mode}: it has to be race, queue or draw"
     if not 1 <= units <= 1_000_000 or not 1 <= buyers <= 1_000_000:
         return "--units and --buyers have to be from 1 to 1,000,000"
     if not (0 <= abandon <= 1 and 0 <= decline <= 1 and abandon + decline <= 1):
@@ -136,13 +146,15 @@ class Shop:
 
     async def create(self, options: DemoOptions) -> AdminSaleView:
         now = wall_ms()
+        opens_in_s = _DRAW_OPENS_IN_S if options.mode == "draw" else _OPENS_IN_S
         body = {
+            "mode": options.mode,
             "product_id": "demo-sneaker",
             "title": "Doorbuster demo",
             "quantity_available": options.units,
             "price_cents": 4999,
             "currency": "EUR",
-            "start_time": stamp(now + int(_OPENS_IN_S * 1000)),
+            "start_time": stamp(now + int(opens_in_s * 1000)),
             "end_time": stamp(now + 3_600_000),
             "checkout_ttl_seconds": _HOLD_S,
         }
@@ -163,7 +175,14 @@ async def sell(
     options: DemoOptions, stack: Stack, shop: Shop, sale: AdminSaleView, console: Console
 ) -> tuple[Result, dict[str, float]]:
     """The sale itself: the crowd in its own process, the view here."""
-    plan = CrowdPlan(seed=options.seed, buyers=options.buyers, abandon=options.abandon, decline=options.decline)
+    plan = CrowdPlan(
+        seed=options.seed,
+        buyers=options.buyers,
+        abandon=options.abandon,
+        decline=options.decline,
+        listen=min(0.2, _LISTENERS_MAX / options.buyers),
+    )
+    race = options.mode == "race"
     opens_in_s = max(0.5, (_parse_ms(sale.start_time) - wall_ms()) / 1000)
     start = Start(
         url=stack.url,
@@ -171,7 +190,8 @@ async def sell(
         plan=plan,
         buyer_secret=stack.buyer_secret,
         audience=stack.settings.buyer_audience,
-        give_up_s=_SETTLE_S,
+        give_up_s=_SETTLE_S if race else _SETTLE_LINE_S,
+        mode=options.mode,
         opens_in_s=opens_in_s,
     )
     process = await asyncio.create_subprocess_exec(
@@ -190,7 +210,7 @@ async def sell(
                 await asyncio.wait([reading], timeout=_LOOK_S)
                 seen = await shop.look(sale.sale_id)
                 view.show(seen, latest.progress)
-                if seen.availability.sold == options.units and process.returncode is None:
+                if race and seen.availability.sold == options.units and process.returncode is None:
                     with contextlib.suppress(ProcessLookupError):
                         process.send_signal(signal.SIGTERM)  # sold out for good: nobody has to go on asking
         reading.result()
@@ -238,21 +258,33 @@ async def wrap_up(
         book = [charge for charge in book if charge["idempotency_key"] not in told]
         told.update(charge["idempotency_key"] for charge in book)
     counted = await count_by_sql(stack.database_url, sale.sale_id)
-    return prove(counted, audit, book, result, units=options.units, price_cents=sale.price_cents)
+    proof = prove(counted, audit, book, result, units=options.units, price_cents=sale.price_cents)
+    if result.seen is not None:
+        sold_all = counted.paid_units == options.units
+        line = await count_line(stack.database_url, sale.sale_id)
+        proof.line = figures_of(line, result.seen, units=options.units, sold_all=sold_all)
+        proof.checks += prove_line(line, result, result.seen, proof.line, sold_all=sold_all)
+    return proof
 
 
 def _document(options: DemoOptions, result: Result, proof: Proof) -> dict[str, Any]:
     crowd = msgspec.structs.asdict(result)
     crowd.pop("acknowledged")
     crowd.pop("paid_orders")
+    if result.seen is not None:
+        crowd["seen"] = msgspec.structs.asdict(result.seen)
+        crowd["seen"].pop("numbers")
+        crowd["seen"].pop("grants_ms")
     return {
         "held": proof.held,
+        "mode": options.mode,
         "seed": options.seed,
         "units": options.units,
         "buyers": options.buyers,
         "checks": [msgspec.structs.asdict(check) for check in proof.checks],
         "counted": msgspec.structs.asdict(proof.counted),
         "audit": proof.audit_verdict,
+        "line": proof.line,
         "crowd": crowd,
     }
 

@@ -47,11 +47,27 @@ class Check(msgspec.Struct, frozen=True):
     figures: str
 
 
+class LineFigures(msgspec.Struct, kw_only=True):
+    """The speed of a line. None where it did not happen."""
+
+    first_grant_ms: int | None
+    last_unit_ms: int | None
+    """From the start until as many orders were made as there are units."""
+    offered_again: int
+    again_p50_ms: int | None
+    again_max_ms: int | None
+    """From a unit's return to the next order, over all that were offered again."""
+    told_over_ms: int | None
+    """From the last payment until the last of those who listen knew."""
+
+
 class Proof(msgspec.Struct, kw_only=True):
     checks: list[Check]
     counted: Counted
     audit_verdict: str
     captured_cents: int
+    line: LineFigures | None = None
+    """In a line only."""
 
     @property
     def held(self) -> bool:

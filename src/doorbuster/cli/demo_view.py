@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from doorbuster.api.shapes import SaleView
+from doorbuster.cli.demo_line import summary_of
 from doorbuster.cli.demo_proof import Proof
 from doorbuster.rehearsal.crowd import Progress, Result
 
@@ -83,11 +84,17 @@ class DemoView:
             return "sold out: every unit is paid for"
         if shown.free == 0:
             return "all held: what is not paid comes back"
+        if sale.mode != "race" and sale.line_length:
+            return "granting to the head of the line"
         return "selling"
 
     def _line(self, sale: SaleView, progress: Progress | None, now: float) -> str:
         shown = sale.availability
         numbers = f"sold {shown.sold:>6,}  held {shown.held:>6,}  free {shown.free:>6,}"
+        if sale.mode != "race":
+            numbers += f"  waiting {sale.line_length:>6,}"
+            if progress is not None and progress.line is not None:
+                numbers += f"  granted {progress.line.granted:>6,}"
         if progress is None:
             return f"{numbers}  {self._phase(sale, now)}"
         return (
@@ -103,9 +110,13 @@ class DemoView:
             Text(f"free {shown.free:,}", "bold"),
         )  # fmt: skip
         parts: list[Text | Table] = [_bar(shown.sold, shown.held, units), Text(), table]
+        if sale.mode != "race":
+            parts += [Text(), _standing(sale, progress, units)]
         if progress is not None:
             parts += [Text(), _traffic(progress, self._rate, self._options.buyers)]
-        title = f"{sale.title}: {units:,} units, {self._options.buyers:,} buyers, seed {self._options.seed}"
+        title = (
+            f"{sale.title}, {sale.mode}: {units:,} units, {self._options.buyers:,} buyers, seed {self._options.seed}"
+        )
         return Panel(Group(*parts), title=title, subtitle=self._phase(sale, now), padding=(1, 2))
 
 
@@ -117,6 +128,18 @@ def _bar(sold: int, held: int, units: int) -> Text:
     bar.append("▓" * yellow, "yellow")
     bar.append("░" * (_BAR - green - yellow), "bright_black")
     return bar
+
+
+def _standing(sale: SaleView, progress: Progress | None, units: int) -> Table:
+    """The line. The crowd knows what it was told; how many wait is the servers' own count."""
+    table = Table.grid(padding=(0, 3))
+    table.add_row("waiting", f"{sale.line_length:,} in line")
+    line = None if progress is None else progress.line
+    if line is not None:
+        again = max(0, line.granted - units)
+        table.add_row("granted", f"{line.granted:,} offers, {again:,} of them of units that came back")
+        table.add_row("told", f"{line.told_over:,} that it is over; {line.left:,} left before")
+    return table
 
 
 def _traffic(progress: Progress, rate: float, buyers: int) -> Table:
@@ -155,10 +178,14 @@ def print_summary(
         f"Of {sum(orders.values()):,} orders {orders.get('PAID', 0):,} were paid, {orders.get('EXPIRED', 0):,} ran out "
         f"and {orders.get('CANCELLED', 0):,} were given back; each unit that came back was sold again."
     )
+    if proof.line is not None and result.seen is not None:
+        for sentence in summary_of(proof.line, result.seen):
+            console.print(sentence, highlight=False)
     console.print(f"Refused: {_refusals(result)}.")
     console.print(f"Captured: {proof.captured_cents / 100:,.2f} EUR.\n")
     for check in proof.checks:
         mark = "[bold green]✓[/bold green]" if check.held else "[bold red]✗[/bold red]"
         console.print(f"  {mark} {check.claim:<30} {check.figures}", highlight=False)
+    mode = "" if options.mode == "race" else f" --mode {options.mode}"
     verdict = "[bold green]EXACT[/bold green]" if proof.held else "[bold red]NOT EXACT[/bold red]"
-    console.print(f"\n{verdict}  (the same crowd again: doorbuster demo --seed {options.seed})")
+    console.print(f"\n{verdict}  (the same crowd again: doorbuster demo{mode} --seed {options.seed})")
