@@ -9,7 +9,7 @@ from doorbuster.domain.audit import LedgerFacts, Verdict, compare
 from doorbuster.domain.chain import LogRow
 from doorbuster.domain.order import Hold, Order
 from doorbuster.domain.outcomes import Code, Refusal
-from doorbuster.domain.sale import Sale, SaleTerms
+from doorbuster.domain.sale import Sale, SaleMode, SaleTerms
 from doorbuster.domain.transitions import SaleStatus
 from doorbuster.engine.ports import Actor, CommitBatch, Committed, CommitWord, ImageChunk
 from doorbuster.reference.clock import SeededIds
@@ -27,6 +27,7 @@ class LedgerBench:
         self.sales = ledger.sales
         self.orders = ledger.orders
         self.audits = ledger.audits
+        self.lines = ledger.lines
         self.ids = SeededIds(7)
 
     def now_ms(self) -> int:
@@ -52,6 +53,12 @@ class LedgerBench:
         sale = await self.sales.create(self.ids.new_id(), self.terms(**changes), ACTOR)
         assert await self.sales.raise_epoch(sale.sale_id, 0, "first image") == 1
         assert await self.sales.image_published(sale.sale_id, 1, "server-1")
+        return await self.current(sale)
+
+    async def line(self, numbers: int = 100, **changes: Any) -> Sale:
+        """Such a sale with a line, in which so many numbers may be issued."""
+        sale = await self.sale(**{"mode": SaleMode.QUEUE, "quantity_available": 9} | changes)
+        assert await self.lines.reserve_numbers(sale.sale_id, numbers, epoch=1) == (0, numbers)
         return await self.current(sale)
 
     async def current(self, sale: Sale) -> Sale:
@@ -90,6 +97,14 @@ class LedgerBench:
         assert answer.word is CommitWord.COMMITTED
         assert answer.order is not None
         return answer.order
+
+    def grant(self, user: str, number: int, **changes: Any) -> Hold:
+        """The hold of a grant, as an admitter makes it."""
+        return self.hold(user, key=f"line-{number}", digest="line", number=number, **changes)
+
+    async def granted(self, sale: Sale, user: str, number: int) -> Order:
+        """The order of a grant."""
+        return await self.reserve(sale, user, key=f"line-{number}", digest="line", number=number)
 
     async def paid(self, sale: Sale, user: str = "ann", **about: Any) -> Order:
         order = await self.reserve(sale, user, **about)

@@ -12,16 +12,19 @@ from typing import Protocol
 import asyncpg
 
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
+from doorbuster.adapters.postgres.lines import PostgresLineLedger
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Connection, Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
 from doorbuster.domain.transitions import OrderStatus
+from doorbuster.engine.line_ports import LineLedger
 from doorbuster.engine.payment_ports import Begun, PayAsk, PaymentStore
 from doorbuster.engine.ports import AuditStore, OrderStore, SaleStore
 from doorbuster.reference.audits import ReferenceAuditStore
 from doorbuster.reference.clock import ManualClock
 from doorbuster.reference.ledger import ReferenceLedger
+from doorbuster.reference.line_ledger import ReferenceLineLedger
 from doorbuster.reference.orders import ReferenceOrderStore
 from doorbuster.reference.payments import ReferencePaymentStore
 from doorbuster.reference.sales import ReferenceSaleStore
@@ -56,6 +59,8 @@ class Ledger(Protocol):
     @property
     def payments(self) -> PaymentStore: ...
     @property
+    def lines(self) -> LineLedger: ...
+    @property
     def clock(self) -> ManualClock: ...
 
     async def advance_ms(self, by_ms: int) -> None:
@@ -78,6 +83,7 @@ class MemoryLedger:
         self.orders = ReferenceOrderStore(self.rows)
         self.audits = ReferenceAuditStore(self.rows)
         self.payments = ReferencePaymentStore(self.rows)
+        self.lines = ReferenceLineLedger(self.rows)
 
     async def advance_ms(self, by_ms: int) -> None:
         self.clock.advance_ms(by_ms)
@@ -95,6 +101,7 @@ class PostgresLedger:
         self.orders = PostgresOrderStore(database)
         self.audits = PostgresAuditStore(database)
         self.payments = PostgresPaymentStore(database)
+        self.lines = PostgresLineLedger(database)
         self.sql = sql
 
     async def advance_ms(self, by_ms: int) -> None:

@@ -63,6 +63,8 @@ class ReferenceOrderStore:
             return CommitWord.LIMIT
         if (sale.sale_id, hold.number) in self._ledger.numbers:  # I10: somebody else's, or its key had found it
             return CommitWord.LIMIT
+        if 0 < hold.number <= sale.ended_number:  # Q6
+            return CommitWord.LIMIT
         if hold.number > sale.number_high:  # Q2: never set aside, so the image has what the ledger has not
             return CommitWord.NO_STOCK
         if sale.quantity_sold + hold.quantity > sale.quantity_available:  # I1

@@ -158,6 +158,7 @@ begin
             when v_hold.quantity < 1 or v_hold.units + v_hold.quantity > v_sale.per_user_limit then 'limit'  -- I6
             when not v_hold.nameable then 'limit'
             when v_hold.granted then 'limit'  -- I10: to somebody else, or its key had found it
+            when v_hold.number > 0 and v_hold.number <= v_sale.ended_number then 'limit'  -- Q6
             when v_hold.number > v_sale.number_high then 'no_stock'  -- Q2
             when v_sale.quantity_sold + v_units + v_hold.quantity > v_sale.quantity_available then 'no_stock'  -- I1
             else 'new'
