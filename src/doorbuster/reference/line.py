@@ -70,7 +70,7 @@ class ReferenceLineStore:
             return LineWord.GRANTING
         if image.queue.get(user_id) != number:
             spent, hold_id = image.spent.get(user_id, (0, ""))
-            if spent != number:
+            if not spent or spent != number:
                 return LineWord.ABSENT
             return LineWord.GRANTED if hold_id else LineWord.LEFT
         _drop(image, head.line or _NO_LINE, user_id, number)
@@ -140,7 +140,7 @@ class ReferenceLineStore:
             waiting=image.waiting(),
             tick=head.tick,
             run_id=self._stock.run,
-            items=line.news[since - first :] if complete else (),  # the real store tells them in parts
+            items=line.news[since - first :] if complete else [],  # the real store tells them in parts
         )
 
     async def issue(self, sale_id: str, number_high: int, *, epoch: int) -> bool:

@@ -40,7 +40,7 @@ local function leave(keys, args)
   local spent_number, spent_hold = unpack_spent(redis.call('HGET', spent_key, user_id))
   local waiting = tonumber(redis.call('ZSCORE', queue_key, user_id))
   if waiting ~= number then
-    if spent_number ~= number then
+    if spent_number == 0 or spent_number ~= number then
       return { 'absent' }
     end
     if spent_hold ~= '' then
