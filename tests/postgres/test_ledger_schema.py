@@ -1,9 +1,7 @@
 """The schema: applied once whoever applies it, its promises refuse what breaks them, its hot queries use indexes."""
 
 import asyncio
-import json
 import time
-from typing import Any
 
 import asyncpg
 import pytest
@@ -16,6 +14,7 @@ from doorbuster.adapters.postgres.queries import load
 from doorbuster.engine.ports import StoreUnavailable
 from helpers.servers import Servers
 from postgres.ledger import ACTOR, Ledger, a_hold, an_id, holds_of
+from postgres.plans import scanned
 
 ORDERS, SALES = load("orders.sql"), load("sales.sql")
 
@@ -159,10 +158,6 @@ async def crowd(ledger: Ledger) -> str:
     return sale.sale_id
 
 
-def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
-    return [plan, *(node for part in plan.get("Plans", []) for node in nodes(part))]
-
-
 async def test_hot_queries_use_indexes(ledger: Ledger) -> None:
     sale_id = await crowd(ledger)
     hot: list[tuple[str, list[object]]] = [
@@ -175,13 +170,7 @@ async def test_hot_queries_use_indexes(ledger: Ledger) -> None:
         (SALES["get"], [sale_id]),
     ]
     for query, arguments in hot:
-        explained = await ledger.sql.fetchval(f"explain (format json) {query}", *arguments)
-
-        scans = [
-            (node["Node Type"], node.get("Relation Name"))
-            for node in nodes(json.loads(explained)[0]["Plan"])
-            if node["Node Type"] == "Seq Scan" and node["Relation Name"] in ("sale_orders", "payments", "sale_log")
-        ]
+        scans = await scanned(ledger, query, *arguments)
 
         assert scans == [], query
 
