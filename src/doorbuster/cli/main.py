@@ -12,6 +12,7 @@ import typer
 
 from doorbuster.cli.sale import sale_app
 from doorbuster.cli.token import token_app
+from doorbuster.cli.verify import verify_app
 
 app = typer.Typer(
     help="A flash-sale engine: a limited quantity, a short window, thousands of buyers, sold exactly.",
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(sale_app, name="sale")
 app.add_typer(token_app, name="token")
+app.add_typer(verify_app, name="verify")
 
 DataDirOption = Annotated[Path | None, typer.Option(help="Where everything is kept. Default: .doorbuster.")]
 
