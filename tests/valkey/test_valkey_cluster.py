@@ -4,14 +4,17 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
+import msgspec
 import pytest
 from tests.valkey.images import EPOCH, NOW, SALE, Raw, ask, hold, image, publish, raw_at, store_at, words
 from tests.valkey.servers import Server, free_port
 
 from doorbuster.adapters.valkey.keys import NAMES, sale_keys
+from doorbuster.adapters.valkey.line import ValkeyLineStore
 from doorbuster.adapters.valkey.mux import Limits
 from doorbuster.adapters.valkey.store import ValkeyStockStore
-from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable, TakeWord
+from doorbuster.engine.line_ports import LineAsk
+from doorbuster.engine.ports import LineHead, OutcomeUnknown, StoreUnavailable, TakeWord
 from helpers.waiting import until
 
 SLOTS = 16_384
@@ -205,6 +208,24 @@ async def test_slot_half_way_takes_nothing(cluster: Cluster) -> None:
         summary = await store.summary(SALE)
         assert summary is not None
         assert (summary.stock, summary.held) == (1, 2)
+
+
+async def test_line_follows_its_slot(cluster: Cluster) -> None:
+    async with store_at(cluster.servers[OWNER].url) as store:
+        line = ValkeyLineStore(store)
+        head = image(stock=1)
+        await publish(store, msgspec.structs.replace(head, line=LineHead(number_next=0, number_high=9, moves_ms=0)))
+        first = await line.ask_one(SALE, LineAsk("ann", join=True), NOW, EPOCH, 0)
+        await cluster.migrate(OWNER, OTHER)
+
+        second = await line.ask_one(SALE, LineAsk("bob", join=True), NOW, EPOCH, 0)
+        granting = await line.grant(SALE, ["hold-1"], now_ms=NOW, epoch=EPOCH)
+
+        assert (first.number, second.number, second.position) == (1, 2, 2)
+        assert second.run_id != first.run_id
+        assert await line.settle(SALE, granting.grants, (), mark=1, epoch=EPOCH)
+        assert await line.first_numbers(SALE, 10) == [("bob", 2)]
+        await line.close()
 
 
 async def test_build_that_changes_servers_publishes_nothing(cluster: Cluster) -> None:

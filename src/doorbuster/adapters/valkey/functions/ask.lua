@@ -64,14 +64,14 @@ local function ask(keys, args)
     return bad_call('ask: malformed batch')
   end
   local image = read_image(meta_key, stock_key)
-  if not image then
+  local line = image and read_line(meta_key)
+  if not line then
     return { 'no_image' }
   end
   if image.epoch < epoch_min then -- I12
     return { 'stale_epoch', image.epoch, image.available, image.stock, image.tick }
   end
 
-  local line = read_line(meta_key)
   local issued = line.next
   local users = { unpack(args, ARGUMENTS + 1, ARGUMENTS + count) }
   local join_at, ticket_at, done_at = ARGUMENTS + count, ARGUMENTS + 2 * count, ARGUMENTS + 3 * count

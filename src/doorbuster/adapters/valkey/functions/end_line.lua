@@ -23,11 +23,10 @@ local function end_line(keys, args)
   if not epoch or not number then
     return bad_call('end_line: malformed call')
   end
-  local image, problem = image_of(epoch, meta_key, stock_key)
+  local image, line, problem = line_of(epoch, meta_key, stock_key)
   if not image then
     return { problem }
   end
-  local line = read_line(meta_key)
   local waited = redis.call('ZCARD', queue_key)
   local last = redis.call('ZRANGE', queue_key, -1, -1, 'WITHSCORES')
   if number <= line.ended and (waited == 0 or tonumber(last[2]) > number) then

@@ -123,12 +123,12 @@ local function grant(keys, args)
   if not epoch or not now_ms or #args < 2 or #args - 2 > ROWS_MAX then
     return bad_call('grant: malformed call')
   end
-  local image, problem = image_of(epoch, meta_key, stock_key)
+  local image, line, problem = line_of(epoch, meta_key, stock_key)
   if not image then
     return { problem }
   end
 
-  local line, dropped = read_line(meta_key), {}
+  local dropped = {}
   if redis.call('ZCARD', granting_key) == 0 then
     if image.state ~= 'selling' or now_ms < image.opens or now_ms >= image.ends or now_ms < line.moves then
       return { 'closed' }

@@ -21,12 +21,12 @@ local function issue(keys, args)
   if not epoch or not high then
     return bad_call('issue: malformed call')
   end
-  local image, problem = image_of(epoch, meta_key, stock_key)
+  local image, line, problem = line_of(epoch, meta_key, stock_key)
   if not image then
     return { problem }
   end
 
-  if high > read_line(meta_key).high then
+  if high > line.high then
     redis.call('HSET', meta_key, 'high', args[2], 'tick', image.tick + 1)
   end
   return { 'issued' }

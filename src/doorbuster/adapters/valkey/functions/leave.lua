@@ -30,7 +30,7 @@ local function leave(keys, args)
     return bad_call('leave: malformed call')
   end
 
-  local image, problem = image_of(epoch, meta_key, stock_key)
+  local image, line, problem = line_of(epoch, meta_key, stock_key)
   if not image then
     return { problem }
   end
@@ -50,7 +50,6 @@ local function leave(keys, args)
   end
 
   -- Point of no return.
-  local line = read_line(meta_key)
   local news = tell(news_key, line, { 'gone' .. US .. args[3] .. US .. user_id .. US })
   redis.call('ZREM', queue_key, user_id)
   redis.call('HSET', spent_key, user_id, pack_spent(args[3], ''))

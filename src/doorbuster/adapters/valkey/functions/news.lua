@@ -28,11 +28,11 @@ local function news(keys, args)
     return bad_call('news: malformed call')
   end
   local image = read_image(meta_key, stock_key)
-  if not image then
+  local line = image and read_line(meta_key)
+  if not line then
     return { 'no_image' }
   end
 
-  local line = read_line(meta_key)
   local kept = redis.call('LLEN', news_key)
   local waiting = redis.call('ZCARD', queue_key) + redis.call('ZCARD', granting_key)
   local complete = epoch == image.epoch and since <= line.news and since >= line.news - kept

@@ -83,18 +83,43 @@ local function unpack_hold(record)
   return string.match(record, '^([^\31]*)\31([^\31]*)\31(%d+)\31%-?%d+\31')
 end
 
--- The line's part of the head. An image of a race has none: then no number can be issued.
+-- The line's part of the head, or nil when it cannot be believed: a count that is missing is never read as 0, or a
+-- number would be issued twice. An image of a race has none of it: then no number can be issued.
 local function read_line(meta_key)
   local head = redis.call('HMGET', meta_key, 'standby', 'next', 'high', 'moves', 'ended', 'news', 'mark')
-  return {
-    standby = whole(head[1]) or -1,
-    next = whole(head[2]) or 0,
-    high = whole(head[3]) or 0,
-    moves = whole(head[4]) or 0,
-    ended = whole(head[5]) or 0,
-    news = whole(head[6]) or 0,
-    mark = whole(head[7]) or 0,
+  local standby, race = whole(head[1]), true
+  for at = 2, 7 do
+    race = race and not head[at]
+  end
+  if standby and race then
+    return { standby = standby, race = true, next = 0, high = 0, moves = 0, ended = 0, news = 0, mark = 0 }
+  end
+  local line = {
+    standby = standby,
+    next = whole(head[2]),
+    high = whole(head[3]),
+    moves = whole(head[4]),
+    ended = whole(head[5]),
+    news = whole(head[6]),
+    mark = whole(head[7]),
   }
+  if standby and line.next and line.high and line.moves and line.ended and line.news and line.mark then
+    return line
+  end
+  return nil
+end
+
+-- The image of this epoch and its line, else nil, nil and the word that says why not.
+local function line_of(epoch, meta_key, stock_key)
+  local image, problem = image_of(epoch, meta_key, stock_key)
+  if not image then
+    return nil, nil, problem
+  end
+  local line = read_line(meta_key)
+  if not line then
+    return nil, nil, 'no_image'
+  end
+  return image, line
 end
 
 -- Changes of a line that readers may be behind.

@@ -28,12 +28,12 @@ local function set_terms(keys, args)
     return bad_call('set_terms: malformed call')
   end
 
-  local image, problem = image_of(epoch, meta_key, stock_key)
+  local image, line, problem = line_of(epoch, meta_key, stock_key)
   if not image then
     return { problem }
   end
   if image.state == state and image.opens == opens and image.ends == ends and image.limit == limit
-      and read_line(meta_key).standby == standby then
+      and line.standby == standby then
     return { 'same' }
   end
 

@@ -82,7 +82,7 @@ local function settle(keys, args)
   if not epoch or not mark or not granted_rows or count < 1 or count % 1 ~= 0 or count > ROWS_MAX then
     return bad_call('settle: malformed batch')
   end
-  local image, problem = image_of(epoch, meta_key, stock_key)
+  local image, line, problem = line_of(epoch, meta_key, stock_key)
   if not image then
     return { problem }
   end
@@ -91,7 +91,6 @@ local function settle(keys, args)
     return { 'settled', 0 }
   end
 
-  local line = read_line(meta_key)
   -- Every key is looked at before one is written: should one have a wrong type, nothing has changed yet.
   redis.call('ZCARD', granting_key)
   redis.call('HLEN', spent_key)
