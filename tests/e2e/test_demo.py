@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 
 async def demo(*arguments: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
@@ -36,3 +38,19 @@ async def test_demo_as_json_is_one_document(tmp_path: Path) -> None:
     assert document["held"] is True
     assert document["counted"]["paid_units"] == document["crowd"]["paid"] < 50
     assert document["audit"] == "in_step"
+
+
+@pytest.mark.parametrize("mode", ["queue", "draw"])
+async def test_demo_of_a_line_is_exact_and_in_order(mode: str, tmp_path: Path) -> None:
+    """Units that are not paid for go to the next in line, and everybody is told how it ended."""
+    code, out, err = await demo(
+        "--mode", mode, "--units", "12", "--buyers", "45", "--seed", "5", "--json", "--data-dir", str(tmp_path / "d")
+    )  # fmt: skip
+
+    document = json.loads(out)
+    assert code == 0, (out, err)
+    assert document["mode"] == mode
+    assert len([check for check in document["checks"] if check["held"]]) == 12
+    assert document["counted"]["paid_units"] == 12
+    assert document["line"]["offered_again"] > 0
+    assert document["line"]["again_max_ms"] < 1_000
