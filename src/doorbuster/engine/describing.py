@@ -146,7 +146,5 @@ def over_reason(sale: Sale) -> str:
             return "the sale was called off"
         case SaleStatus.ENDED:
             return "the sale is over"
-        case _ if sale.quantity_paid >= sale.quantity_available:
-            return f"all {sale.quantity_available} units are sold and paid for"
         case _:
-            return "the sale is over"
+            return f"all {sale.quantity_available} units are sold and paid for"

@@ -19,6 +19,7 @@ from doorbuster.domain.draw import (
     BeaconNote,
     RemovalReason,
     RemovedEntry,
+    fingerprint_of,
     keyed_part,
     order_of,
     ranks_of,
@@ -98,6 +99,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A list of ids, ascending."""
     order: msgspec.Raw = msgspec.Raw()
     """A list: the place in `entries`, from 0, of who has number 1, number 2, and so on."""
+    fingerprint: str | None = None
 
 
 class Drawing:
@@ -232,6 +234,9 @@ def _published(record: DrawRecord, entries: bytes, ranks: bytes) -> bytes:
         beacon=BundleBeacon(round=_promised_round(record), value=record.beacon_value, note=record.beacon_note),
         entries=msgspec.Raw(msgspec.json.encode(ids)),
         order=msgspec.Raw(msgspec.json.encode(order_of(ranks))),
+        fingerprint=fingerprint_of(
+            record.commitment, record.root or b"", bytes.fromhex(record.beacon_value or ""), ranks
+        ).hex(),
     )
     return msgspec.json.encode(bundle)
 

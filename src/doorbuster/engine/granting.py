@@ -1,9 +1,9 @@
 """Gives units to the head of the line (Q5, then R4 and R5).
 
 Owns: one pass of an admitter. Keeps: I10 (strict order, whatever the number of admitters), I1, I6 and I12 as every
-commit does. There is no leader and no lock: the function hands every admitter the same unsettled grants, lowest number first,
-and takes new heads only when those are settled. So whoever commits, commits the head of the line, and a second commit
-of the same hold does nothing. A crash at any line leaves grants unsettled, and the next pass begins with them.
+commit does. There is no leader and no lock: the function hands every admitter the same unsettled grants, lowest number
+first, and takes new heads only when those are settled. So whoever commits, commits the head of the line, and a second
+commit of the same hold does nothing. A crash at any line leaves grants unsettled, and the next pass begins with them.
 Read next: `functions/grant.lua`, `committing.py` for the same with buyers who order themselves.
 """
 

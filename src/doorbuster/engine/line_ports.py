@@ -39,7 +39,7 @@ class LineWord(StrEnum):
     GRANTED = "granted"  # the entry was granted: `hold_id` is the order's id
     LEFT = "left"  # gave the place up, or lost it to a block; asking to join starts a new entry instead
     NOT_STARTED = "not_started"
-    OVER = "over"
+    OVER = "over"  # also to a look, by somebody who waits no more because the line was ended
     BLOCKED = "blocked"
     LIMIT = "limit"
     SOLD_OUT = "sold_out"  # nothing free and as many paid as there are (`paid` of the call)

@@ -186,8 +186,9 @@ class ImageChunk(msgspec.Struct, frozen=True, kw_only=True):
     closed_keys: Sequence[Hold] = ()
     """Closed orders whose idempotency key must go on answering with them; they own no units."""
     blocked: Sequence[str] = ()
-    line: Sequence[LineRow] = ()
     spent: Sequence[SpentRow] = ()
+    line: Sequence[LineRow] = ()
+    """All spent rows come before the first of these: an old number must not take the place of a new one."""
 
 
 class ImageSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -130,7 +130,9 @@ class Queueing:
             if spot.word is LineWord.NO_NUMBERS:
                 await self._more_numbers(sale, spot)
                 continue
-            return self._refusal(sale, spot) or spot
+            refusal = self._refusal(sale, spot)
+            ended = spot.word is LineWord.OVER and not ask.join  # an answer to a look
+            return refusal if refusal is not None and not ended else spot
         return self._unavailable("the line is being lengthened")
 
     async def _more_numbers(self, sale: Sale, spot: Spot) -> None:
@@ -186,7 +188,7 @@ class Queueing:
                 return Refusal(Code.CONFLICT, "the place on this ticket was given up; join again for a new one")
             case LineWord.LEFT:
                 return self._describer.over(sale) if self._over(sale) else self._describer.left(sale)
-            case _ if self._over(sale):
+            case _ if spot.word is LineWord.OVER or self._over(sale):
                 return self._describer.over(sale, await self._last_order(sale, user_id))
             case _:
                 return Refusal(Code.NOT_FOUND, "this buyer is not in the line")
@@ -232,7 +234,7 @@ class Queueing:
                 return self._describer.left(sale)
             case LineWord.GRANTED if order_id:
                 return await self._give_back(sale, user_id, order_id)
-            case LineWord.ABSENT:
+            case LineWord.ABSENT | LineWord.OVER:
                 return Refusal(Code.NOT_FOUND, "this buyer is not in the line")
             case _:
                 return self._unavailable("a unit is being granted to this buyer just now; ask again")

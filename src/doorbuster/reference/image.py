@@ -144,14 +144,14 @@ class Image(msgspec.Struct, kw_only=True):
         for hold in chunk.closed_keys:
             self.remember_key(hold)
         self.blocked.update(chunk.blocked)
-        for row in chunk.line:
-            if row.number > self.spent_number(row.user_id):
-                self.wait(row.user_id, row.number)
         for spent in chunk.spent:
             if spent.number > self.spent_number(spent.user_id):
                 self.spent[spent.user_id] = (spent.number, spent.hold_id)
             if self.queue.get(spent.user_id, spent.number + 1) <= spent.number:
                 del self.queue[spent.user_id]
+        for row in chunk.line:
+            if row.number > self.spent_number(row.user_id):
+                self.wait(row.user_id, row.number)
 
     def wait(self, user_id: str, number: int) -> None:
         """Into the line, with the lower of two numbers."""

@@ -198,13 +198,19 @@ class _Asked:
         if hold_id and (not ask.join or (spent > ask.done and image.claims.get(user, 0) > 0)):
             return LineWord.GRANTED, spent, hold_id
         if not ask.join:
-            return (LineWord.LEFT, spent, "") if spent else (LineWord.ABSENT, 0, "")
+            if spent:
+                return LineWord.LEFT, spent, ""
+            return LineWord.OVER if self._ended() else LineWord.ABSENT, 0, ""
         refused = self._refused(user, now_ms, paid)
         if refused is not None:
             return refused, 0, ""
         line.number_next += 1
         image.wait(user, line.number_next)
         return LineWord.JOINED, line.number_next, ""
+
+    def _ended(self) -> bool:
+        """The line was ended and nothing has come back since: nobody has joined, and no unit is free."""
+        return 0 < self.line.ended_number == self.line.number_next and self.head.stock == 0
 
     def _refused(self, user: str, now_ms: int, paid: int) -> LineWord | None:
         image, head, line, terms = self.image, self.head, self.line, self.head.terms
@@ -216,7 +222,7 @@ class _Asked:
             return LineWord.BLOCKED
         if image.claims.get(user, 0) + 1 > terms.limit:  # I6
             return LineWord.LIMIT
-        if head.stock == 0 and paid >= head.available and not image.granting:  # I14
+        if self._ended() or (head.stock == 0 and paid >= head.available and not image.granting):  # I14
             return LineWord.SOLD_OUT
         if terms.standby_limit is not None and len(image.queue) >= head.stock + terms.standby_limit:
             return LineWord.FULL

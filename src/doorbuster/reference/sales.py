@@ -174,8 +174,8 @@ class ReferenceSaleStore:
             *(ImageChunk(holds=part) for part in _parts(live, chunk)),
             *(ImageChunk(closed_keys=part) for part in _parts(closed, chunk)),
             *(ImageChunk(blocked=part) for part in _parts(blocked, chunk)),
-            *(ImageChunk(line=part) for part in _parts(self._waiting(sale_id), chunk)),
             *(ImageChunk(spent=part) for part in _parts(self._spent(sale_id), chunk)),
+            *(ImageChunk(line=part) for part in _parts(self._waiting(sale_id), chunk)),
         ]
         for part in chunks:  # all read by now: one snapshot
             yield part

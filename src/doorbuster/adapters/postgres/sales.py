@@ -105,12 +105,12 @@ class PostgresSaleStore:
                 blocked = await connection.cursor(_SQL["image_blocked"], sale_id)
                 while rows := await blocked.fetch(chunk, timeout=_CHUNK_TIMEOUT_S):
                     yield ImageChunk(blocked=[row["user_id"] for row in rows])
-                waiting = await connection.cursor(_SQL["image_line"], sale_id)
-                while rows := await waiting.fetch(chunk, timeout=_CHUNK_TIMEOUT_S):
-                    yield ImageChunk(line=[LineRow(row["user_id"], row["number"]) for row in rows])
                 spent = await connection.cursor(_SQL["image_spent"], sale_id)
                 while rows := await spent.fetch(chunk, timeout=_CHUNK_TIMEOUT_S):
                     yield ImageChunk(spent=[SpentRow(row["user_id"], row["number"], row["hold_id"]) for row in rows])
+                waiting = await connection.cursor(_SQL["image_line"], sale_id)
+                while rows := await waiting.fetch(chunk, timeout=_CHUNK_TIMEOUT_S):
+                    yield ImageChunk(line=[LineRow(row["user_id"], row["number"]) for row in rows])
         except failures.FAILED as error:
             raise failures.of_reading(error) from error
 

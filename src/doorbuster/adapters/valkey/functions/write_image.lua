@@ -26,7 +26,7 @@
 --   overtaken   somebody else builds, or nobody; nothing was changed
 -- Invariants:
 --   a hold raises its buyer's claims once, however often it is written
---   who waits has the lower of two numbers, and waits no longer once the number is spent, in whatever order they come
+--   who waits has the lower of two numbers; a number that is spent does not wait, if that was written before it
 --   nothing can be read before publish_image
 -- Cost:
 --   5 calls to read and 7 to write, whatever the number of rows; at most ROWS_MAX rows
@@ -163,8 +163,9 @@ local function write_image(keys, args)
     redis.call('SADD', blocked_key, unpack(blocked))
   end
   local line_from = orders + blocked_rows + 1
-  write_line(queue_key, spent_key, args, line_from, line_from + line_rows - 1)
+  -- First what waits no longer: an old number of somebody who has a new one must not take its place.
   write_spent(queue_key, spent_key, args, line_from + line_rows, count)
+  write_line(queue_key, spent_key, args, line_from, line_from + line_rows - 1)
   return { 'written' }
 end
 
