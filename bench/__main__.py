@@ -15,6 +15,7 @@ from typing import Final
 from bench.cold import cold, first_demo
 from bench.compare import compare
 from bench.decision import decision
+from bench.line_memory import line_memory
 from bench.machine import describe
 from bench.orders import orders
 from bench.refusal import refusal
@@ -25,11 +26,12 @@ BENCHES: Final[Mapping[str, Callable[[float], Report]]] = {
     "refusal": refusal,
     "decision": decision,
     "orders": orders,
+    "memory": line_memory,
     "compare": compare,
     "first-demo": first_demo,
 }
 PAGE: Final = Path("docs/performance.md")
-USUAL: Final = ("cold", "refusal", "decision", "orders", "compare")
+USUAL: Final = ("cold", "refusal", "decision", "orders", "memory", "compare")
 """Not among them: first-demo, which downloads."""
 
 
