@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -62,6 +63,7 @@ class Published(msgspec.Struct, forbid_unknown_fields=True):
     beacon: Beacon
     entries: list[str]
     order: list[int]
+    fingerprint: str
 
 
 class Earlier(msgspec.Struct):
@@ -138,7 +140,7 @@ def checks_of(content: bytes, before: bytes | None = None) -> Iterator[Check]:
     """All checks in order; after the first one that fails only those that still make sense."""
     try:
         published = msgspec.json.decode(content, type=Published)
-    except (msgspec.DecodeError, RecursionError) as problem:
+    except (msgspec.DecodeError, ValueError, RecursionError) as problem:
         yield Check("file", _not_final(content) or f"it is not the file of a draw that was held: {problem}")
         return
     form = _form_problem(published)
@@ -158,6 +160,7 @@ def checks_of(content: bytes, before: bytes | None = None) -> Iterator[Check]:
     )
     yield _beacon(published.beacon)
     yield _order(published)
+    yield _fingerprint(published)
 
 
 def _not_final(content: bytes) -> str:
@@ -177,6 +180,7 @@ def _form_problem(published: Published) -> str:
         ("commitment", published.commitment, 64),
         ("root", published.root, 64),
         ("seed", published.seed, 64),
+        ("fingerprint", published.fingerprint, 64),
         *(() if published.beacon.value is None else (("beacon value", published.beacon.value, 64),)),
     ):
         if not _is_hex(text, length):
@@ -241,7 +245,7 @@ def _unchanged(published: Published, before: bytes) -> Check:
     name = "earlier file"
     try:
         seen = msgspec.json.decode(before, type=Earlier)
-    except (msgspec.DecodeError, RecursionError) as problem:
+    except (msgspec.DecodeError, ValueError, RecursionError) as problem:
         return Check(name, f"it is not a published file: {problem}")
     changed = [
         field for field in ("sale_id", "commitment", "rules") if getattr(seen, field) != getattr(published, field)
@@ -290,7 +294,7 @@ def _beacon(beacon: Beacon) -> Check:
     return Check(
         "beacon",
         "",
-        f"round {beacon.round} of drand's quicknet, by this file {beacon.value}: look it up at any drand server. It came "
+        f"round {beacon.round} of drand's quicknet, here {beacon.value}: look it up at any drand server. It came "
         f"out at {_published_at(beacon.round)}; if the root was public by then, nobody knew the order any sooner",
     )
 
@@ -348,6 +352,23 @@ def _order(published: Published) -> Check:
             return Check("order", wrong)
         before = keys[index]
     return Check("order", "", meaning)
+
+
+def _fingerprint(published: Published) -> Check:
+    """Of few entries many values give the same order: this ties the value in the file to the rest of it."""
+    ranks = array("I", bytes(4 * published.size))
+    for number, index in enumerate(published.order, 1):
+        if 0 <= index < published.size:
+            ranks[index] = number
+    if sys.byteorder == "big":
+        ranks.byteswap()
+    said = published.commitment + published.root + (published.beacon.value or "")
+    found = hashlib.sha256(bytes.fromhex(said) + ranks.tobytes()).hexdigest()
+    return Check(
+        "fingerprint",
+        "" if found == published.fingerprint else f"the file gives {found}, not {published.fingerprint}",
+        f"{found}; whoever else has it has the same draw",
+    )
 
 
 def _keys(seed: bytes, message: bytes, entries: Sequence[str]) -> list[bytes]:

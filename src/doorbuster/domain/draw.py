@@ -157,6 +157,12 @@ def order_of(ranks: bytes) -> list[int]:
     return order
 
 
+def fingerprint_of(commitment: bytes, root: bytes, beacon_value: bytes, ranks: bytes) -> bytes:
+    """A published draw in 32 bytes, to be compared by eye or over the phone. It proves nothing of its own: the keys
+    do, except that of a few entries many seeds and values give the same order."""
+    return hashlib.sha256(commitment + root + beacon_value + ranks).digest()
+
+
 def little_endian(numbers: "array[int]") -> "array[int]":
     """The same numbers with their bytes as they are stored, whatever the machine."""
     if sys.byteorder == "big":
