@@ -68,6 +68,8 @@ declare
     v_known boolean;
     v_buyers boolean;
     v_blocks boolean;
+    v_numbered boolean := p_numbers is not null;
+    v_taken bigint[];
     v_mark bigint := 0;
     v_over_limit integer;
     v_log record;
@@ -112,6 +114,12 @@ begin
         select from user_sale_eligibility a where a.sale_id = p_sale_id and a.user_id = any(p_users)
     );
     v_blocks := exists (select from sale_blocklist l where l.sale_id = p_sale_id);
+    if v_numbered then
+        v_taken := array(
+            select o.line_number from sale_orders o
+            where o.sale_id = p_sale_id and o.line_number = any(p_numbers)
+        );
+    end if;
 
     for v_hold in
         select
@@ -120,7 +128,7 @@ begin
             keyed.order_id as keyed_id, keyed.body_digest as keyed_digest,
             coalesce(e.quantity_purchased, 0) as units,
             b.user_id is not null as blocked,
-            coalesce(h.number, 0) as number, numbered.order_id is not null as granted,
+            h.number,
             length(h.user_id) between 1 and 200 as nameable
         from unnest(p_ids, p_users, p_quantities, p_keys, p_digests, p_numbers)
             with ordinality as h (id, user_id, quantity, key, digest, number, n)
@@ -142,11 +150,6 @@ begin
             where v_blocks and l.sale_id = p_sale_id and l.user_id = h.user_id
             limit 1
         ) b on true
-        left join lateral (
-            select * from sale_orders o
-            where h.number > 0 and o.sale_id = p_sale_id and o.line_number = h.number
-            limit 1
-        ) numbered on true
         order by h.n
     loop
         v_word := case
@@ -157,8 +160,9 @@ begin
             when v_hold.blocked then 'blocked'
             when v_hold.quantity < 1 or v_hold.units + v_hold.quantity > v_sale.per_user_limit then 'limit'  -- I6
             when not v_hold.nameable then 'limit'
-            when v_hold.granted then 'limit'  -- I10: to somebody else, or its key had found it
-            when v_hold.number > 0 and v_hold.number <= v_sale.ended_number then 'limit'  -- Q6
+            -- I10: granted to somebody else, or its key had found it. Q6: ended.
+            when v_hold.number > 0 and (v_hold.number = any(v_taken) or v_hold.number <= v_sale.ended_number)
+                then 'limit'
             when v_hold.number > v_sale.number_high then 'no_stock'  -- Q2
             when v_sale.quantity_sold + v_units + v_hold.quantity > v_sale.quantity_available then 'no_stock'  -- I1
             else 'new'
@@ -169,7 +173,6 @@ begin
         if v_word = 'new' then
             v_new := v_new + 1;
             v_units := v_units + v_hold.quantity;
-            v_mark := greatest(v_mark, v_hold.number);
         end if;
     end loop;
 
@@ -204,7 +207,10 @@ begin
         v_sale.log_head := v_log.head;
         v_sale.log_size := v_log.size;
     end if;
-    if v_mark > 0 then
+    if v_numbered and v_new > 0 then
+        v_mark := (select max(number) from unnest(p_numbers, v_fresh) as h (number, fresh) where fresh);
+    end if;
+    if v_new > 0 and v_sale.mode <> 'race' then
         perform count_pulse(p_sale_id, v_now, v_new, 0);
     end if;
 
