@@ -15,6 +15,7 @@ from typing import Final
 from bench.cold import cold, first_demo
 from bench.compare import compare
 from bench.decision import decision
+from bench.draw import draw
 from bench.line_memory import line_memory
 from bench.machine import describe
 from bench.orders import orders
@@ -27,6 +28,7 @@ BENCHES: Final[Mapping[str, Callable[[float], Report]]] = {
     "decision": decision,
     "orders": orders,
     "memory": line_memory,
+    "draw": draw,
     "compare": compare,
     "first-demo": first_demo,
 }
