@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doorbuster.domain import limits
-from doorbuster.domain.polling import poll_after_ms
+from doorbuster.domain.polling import poll_after_ms, poll_at_start_ms
 
 SHARE = st.floats(0, 1)
 PACE = st.floats(0, 5_000)
@@ -81,3 +81,37 @@ def test_who_gets_the_next_units_asks_before_a_short_hold_runs_out() -> None:
     """Holds that end together come back together: the first two hundred hear of it within seconds."""
     for position in range(1, 201):
         assert poll_after_ms(position, free=0, waiting=20_000, moving_per_second=16.0, busy=0.0, jitter=1.0) <= 2_500
+
+
+@given(st.integers(1, 5_000), PACE, SHARE, SHARE, st.integers(5_000, 86_400_000))
+def test_an_offer_is_heard_of_long_before_it_runs_out(
+    behind: int, moving: float, busy: float, jitter: float, offer_ms: int
+) -> None:
+    """However busy, and however little the line has moved: at the start nothing has come back yet."""
+    found = poll_after_ms(
+        behind,
+        free=0,
+        waiting=5_000,
+        moving_per_second=moving,
+        busy=busy,
+        jitter=jitter,
+        held=5_000,
+        offer_ms=offer_ms,
+    )
+
+    assert found * 3 <= offer_ms
+
+
+@given(st.integers(-60_000, 10**9), st.integers(0, 5_000_000), SHARE)
+def test_before_the_start_every_answer_is_within_the_bounds(left_ms: int, waiting: int, jitter: float) -> None:
+    assert limits.POLL_MS_MIN <= poll_at_start_ms(left_ms, waiting=waiting, jitter=jitter) <= limits.POLL_MS_MAX
+
+
+def test_everybody_comes_back_after_the_start_and_a_big_crowd_over_a_longer_time() -> None:
+    small, big = (
+        [poll_at_start_ms(5_000, waiting=waiting, jitter=step / 100) for step in range(101)] for waiting in (10, 20_000)
+    )
+
+    assert (min(small), max(small)) == (5_200, 7_000)
+    assert (min(big), max(big)) == (5_200, 15_200)
+    assert poll_at_start_ms(3_600_000, waiting=10, jitter=0.0) == limits.POLL_MS_MAX
