@@ -80,7 +80,7 @@ class Waiter:
             if not seen or seen[-1] != number_of(self._ticket):
                 seen.append(number_of(self._ticket))
             self._line.waiting.add(self._user_id)
-        if place["state"] == "over":
+        if place["state"] in {"over", "left"}:  # left: the hold ran out before its buyer was told of it
             self._line.over.add(self._user_id)
             return True
         if place["state"] == "granted":
