@@ -3,7 +3,7 @@
 from conformance.line_bench import HIGH, LineBench, line_head, line_image
 from conformance.stock_bench import EPOCH, SALE
 from conformance.suite import Suite
-from doorbuster.engine.line_ports import LineWord, NewsItem, NewsKind
+from doorbuster.engine.line_ports import LineAsk, LineWord, NewsItem, NewsKind
 
 leaving = Suite[LineBench]()
 
@@ -121,6 +121,30 @@ async def whole_line_ends_and_issues_no_number_that_has_ended(bench: LineBench) 
     assert await bench.join("eve") == [HIGH + 1]
     assert await bench.line.end_line(SALE, HIGH, epoch=EPOCH) == 0
     assert await bench.order() == ["eve"]
+
+
+@leaving
+async def ended_line_is_over_until_a_unit_is_free(bench: LineBench) -> None:
+    """Whoever asks is told, also by a caller who does not know yet what is paid for; then the line begins anew."""
+    await bench.publish(line_image(1))
+    await bench.join("ann", "bob")
+    (grant,) = await bench.serve()
+    await bench.line.end_line(SALE, HIGH, epoch=EPOCH)
+    await bench.line.issue(SALE, HIGH + 10, epoch=EPOCH)
+    before = await bench.state()
+
+    looks = await bench.asks(LineAsk("ann"), LineAsk("bob", ticket=2), LineAsk("eve"))
+    joined = await bench.ask("eve", join=True, paid=0)
+    unchanged = await bench.state() == before
+    await bench.end_order(grant)
+
+    assert [spot.word for spot in looks] == [LineWord.GRANTED, LineWord.OVER, LineWord.OVER]
+    assert joined.word is LineWord.SOLD_OUT
+    assert unchanged
+    assert (await bench.ask("bob", ticket=2)).word is LineWord.ABSENT
+    assert await bench.join("eve") == [HIGH + 1]
+    await bench.serve()
+    assert (await bench.ask("bob", ticket=2)).word is LineWord.ABSENT
 
 
 @leaving

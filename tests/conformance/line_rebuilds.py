@@ -132,14 +132,14 @@ async def image_not_published_keeps_its_line(bench: LineBench) -> None:
 
 
 @rebuilds
-async def rows_of_a_line_may_come_in_any_order(bench: LineBench) -> None:
-    """Of two numbers of a buyer the lower waits; what is spent waits not, whichever is written first."""
+async def rows_of_a_line_may_come_twice(bench: LineBench) -> None:
+    """Of two numbers of a buyer the lower waits, whichever is written first; what is spent waits not."""
     line = ImageChunk(line=[LineRow("ann", 3), LineRow("bob", 1), LineRow("eve", 2), LineRow("max", 9)])
     spent = ImageChunk(spent=[SpentRow("bob", 1, "hold-1"), SpentRow("eve", 2, ""), SpentRow("max", 4, "")])
     lower = ImageChunk(line=[LineRow("ann", 5)])
     head = line_image(line=line_head(number_next=20))
 
-    for chunks in ((line, spent, lower), (spent, lower, line), (spent, line, spent, line, lower)):
+    for chunks in ((spent, line, lower), (spent, lower, line), (spent, spent, line, spent, line, lower)):
         await bench.rebuild(head, *chunks, lost=True)
 
         assert await bench.line.first_numbers(SALE, 10) == [("ann", 3), ("max", 9)]
@@ -149,6 +149,24 @@ async def rows_of_a_line_may_come_in_any_order(bench: LineBench) -> None:
             (LineWord.LEFT, 2),
             (LineWord.ABSENT, 0),
         ]
+
+
+@rebuilds
+async def new_entry_of_a_buyer_keeps_its_number(bench: LineBench) -> None:
+    """Drawn to 3, served, joined again: the ledger's row of the old number does not take the place of the new one."""
+    count = 1_500
+    drawn = [LineRow(f"buyer-{number}", number) for number in range(1, count + 1)]
+    spent = [SpentRow("buyer-3", 3, "hold-3"), SpentRow("buyer-1400", 1_400, "")]
+    head = line_image(line=line_head(number_next=count, number_high=count + 10))
+    await bench.publish(head, ImageChunk(spent=spent))
+    await bench.join("buyer-3", "buyer-1400")
+
+    head = line_image(line=line_head(number_next=count + 10, number_high=count + 10))
+    await bench.rebuild(head, ImageChunk(spent=spent, line=drawn))
+
+    assert (await bench.look("buyer-3"))[:2] == (LineWord.WAITING, count + 1)
+    assert (await bench.look("buyer-1400"))[:2] == (LineWord.WAITING, count + 2)
+    assert len(await bench.order()) == count
 
 
 @rebuilds

@@ -77,7 +77,7 @@ SPECS: Final[dict[str, Spec]] = {
     ),
     "write_image": Spec(
         keys=("holds", "claims", "keys", "blocked", "build", "queue", "spent"),
-        arguments=("epoch", "hold_rows", "closed_rows", "blocked_rows", "line_rows"),
+        arguments=("epoch", "hold_rows", "closed_rows", "blocked_rows", "spent_rows"),
         rows=("hold_id", "user_id", "quantity", "since_ms", "key", "digest"),
         replies=("written", "overtaken"),
     ),
@@ -140,8 +140,9 @@ def image_calls(epoch: int, chunk: ImageChunk) -> list[list[Part]]:
     rows: list[tuple[int, tuple[Part, ...]]] = [(0, _hold_row(hold)) for hold in chunk.holds]
     rows += [(1, _hold_row(hold)) for hold in chunk.closed_keys]
     rows += [(2, ("", user_id, 0, 0, "", "")) for user_id in chunk.blocked]
-    rows += [(3, ("", row.user_id, row.number, 0, "", "")) for row in chunk.line]
-    rows += [(4, (row.hold_id, row.user_id, row.number, 0, "", "")) for row in chunk.spent]
+    # First what waits no longer: an old number of somebody who has a new one must not take its place.
+    rows += [(3, (row.hold_id, row.user_id, row.number, 0, "", "")) for row in chunk.spent]
+    rows += [(4, ("", row.user_id, row.number, 0, "", "")) for row in chunk.line]
     calls: list[list[Part]] = []
     for at in range(0, len(rows), ROWS_MAX):
         part = rows[at : at + ROWS_MAX]

@@ -60,6 +60,11 @@ local function refused_word(image, line, paid, waiting, being_granted, ended)
   return nil
 end
 
+-- Whether the line was ended and nothing has come back since: nobody has joined, and no unit is free.
+local function has_ended(image, line)
+  return line.ended > 0 and line.ended == line.next and image.stock == 0
+end
+
 -- What is known of the buyers of a batch. `spent`, `claims` and `blocked` are read only of those in `rest_at`: whoever
 -- waits, with the number of the ticket or a better one, goes on waiting whatever they say.
 local function read_rows(args, count, claims_key, blocked_key, queue_key, granting_key, spent_key)
@@ -98,7 +103,7 @@ end
 -- alone: number and position follow when the queue is written.
 local function decide(image, line, now_ms, paid, args, count, rows)
   local join_at, ticket_at, done_at = ARGUMENTS + count, ARGUMENTS + 2 * count, ARGUMENTS + 3 * count
-  local closed, issued = closed_word(image, now_ms), line.next
+  local closed, issued, ended = closed_word(image, now_ms), line.next, has_ended(image, line)
   local words, members, items, new_numbers = {}, {}, {}, {}
   for row = 1, count do
     local user_id, at = args[ARGUMENTS + row], rows.rest_at[row]
@@ -131,7 +136,7 @@ local function decide(image, line, now_ms, paid, args, count, rows)
           (spent_number > (tonumber(args[done_at + row]) or 0) and units_of(rows.claims[at], image) > 0)) then
         words[row] = 'granted' .. US .. spent_number .. US .. spent_hold
       elseif not wants then
-        words[row] = spent_number > 0 and 'left' .. US .. spent_number or 'absent'
+        words[row] = spent_number > 0 and 'left' .. US .. spent_number or ended and 'over' or 'absent'
       elseif closed then
         words[row] = closed
       elseif rows.blocked[at] == 1 then
@@ -139,7 +144,7 @@ local function decide(image, line, now_ms, paid, args, count, rows)
       elseif units_of(rows.claims[at], image) + 1 > image.limit then -- I6
         words[row] = 'limit'
       else
-        words[row] = refused_word(image, line, paid, rows.waiting, rows.being_granted)
+        words[row] = refused_word(image, line, paid, rows.waiting, rows.being_granted, ended)
         if not words[row] then
           line.next = line.next + 1
           rows.waiting = rows.waiting + 1

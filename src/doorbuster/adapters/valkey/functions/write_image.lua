@@ -13,7 +13,7 @@
 --   hold_rows   how many rows are live holds
 --   closed_rows how many rows after them are closed orders, whose key goes on answering
 --   blocked_rows how many rows after them are blocked buyers
---   line_rows   how many rows after them wait; the rest are numbers that wait no longer
+--   spent_rows  how many rows after them are numbers that wait no longer; the rest wait
 -- Rows:
 --   hold_id     of a hold, a closed order or a granted number; of everything else: the empty text
 --   user_id     the buyer
@@ -132,10 +132,10 @@ end
 local function write_image(keys, args)
   local holds_key, claims_key, keys_key, blocked_key, build_key, queue_key, spent_key = unpack(keys)
   local epoch, hold_rows, closed_rows = whole(args[1]), whole(args[2]), whole(args[3])
-  local blocked_rows, line_rows = whole(args[4]), whole(args[5])
+  local blocked_rows, spent_rows = whole(args[4]), whole(args[5])
   local count = (#args - ARGUMENTS) / FIELDS_PER_ROW
-  if not epoch or not hold_rows or not closed_rows or not blocked_rows or not line_rows or count % 1 ~= 0
-      or count < hold_rows + closed_rows + blocked_rows + line_rows or count > ROWS_MAX then
+  if not epoch or not hold_rows or not closed_rows or not blocked_rows or not spent_rows or count % 1 ~= 0
+      or count < hold_rows + closed_rows + blocked_rows + spent_rows or count > ROWS_MAX then
     return bad_call('write_image: malformed batch')
   end
   if tonumber(redis.pcall('GET', build_key)) ~= epoch then -- I12
@@ -162,10 +162,11 @@ local function write_image(keys, args)
   if #blocked > 0 then
     redis.call('SADD', blocked_key, unpack(blocked))
   end
-  local line_from = orders + blocked_rows + 1
+  local spent_from = orders + blocked_rows + 1
+  local line_from = spent_from + spent_rows
   -- First what waits no longer: an old number of somebody who has a new one must not take its place.
-  write_spent(queue_key, spent_key, args, line_from + line_rows, count)
-  write_line(queue_key, spent_key, args, line_from, line_from + line_rows - 1)
+  write_spent(queue_key, spent_key, args, spent_from, line_from - 1)
+  write_line(queue_key, spent_key, args, line_from, count)
   return { 'written' }
 end
 
