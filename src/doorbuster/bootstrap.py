@@ -25,6 +25,7 @@ from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
+from doorbuster.adapters.processors import Processors
 from doorbuster.adapters.system import SystemClock, SystemIds
 from doorbuster.adapters.valkey.line import ValkeyLineStore
 from doorbuster.adapters.valkey.store import ValkeyStockStore
@@ -40,7 +41,8 @@ from doorbuster.agents.selling import (
     SweeperAgent,
 )
 from doorbuster.api.app import create_app
-from doorbuster.api.server import serve
+from doorbuster.api.live_views import LiveViews
+from doorbuster.api.server import Live, serve
 from doorbuster.api.services import Services
 from doorbuster.config import Settings
 from doorbuster.domain import limits
@@ -63,6 +65,9 @@ from doorbuster.engine.releasing import OrphanSweep, Releaser
 from doorbuster.engine.selling import Selling
 from doorbuster.engine.tickets import Tickets
 from doorbuster.engine.watching import LineWatch
+from doorbuster.live.events import EVENTS_PATH, EventStreams
+from doorbuster.live.hub import Hub
+from doorbuster.live.socket import socket_class
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -99,7 +104,8 @@ class World:
         self.committer = Committer(self.orders, stock, clock, self.ids)
         self.releaser = Releaser(self.sales, self.orders, stock)
         self.rebuilder = Rebuilder(self.sales, stock, self.line, self.ledger)
-        self.drawing = Drawing(self.draws, build_beacon(settings), asyncio.to_thread)
+        self.processors = Processors()
+        self.drawing = Drawing(self.draws, build_beacon(settings), self.processors)
         self.auditing = Auditing(sales=self.sales, orders=self.orders, audits=self.audits, stock=stock, clock=clock)
 
 
@@ -116,6 +122,8 @@ async def _open(settings: Settings) -> AsyncGenerator[World]:
         yield world
     finally:
         await world.gateway.close()
+        await world.processors.close()
+        await world.line.close()
         await stock.close()
         await database.close()
 
@@ -234,9 +242,26 @@ async def _gate(settings: Settings, fd: int | None) -> None:
         beats.every(_KEYS_S, "ticket keys", tickets.refresh)
         beats.every(1.0, "metrics", lambda: _publish_gate(world))
         world.committer.start()
+        api = create_app(services, settings, world.clock, world.ids)
+        hub = Hub(
+            board=world.board,
+            queueing=queueing,
+            line=world.line,
+            describer=describer,
+            watch=watch,
+            identify=api.buyers.identify_token,
+            views=LiveViews(watch),
+            clock=world.clock,
+            ids=world.ids,
+            sockets_max=settings.live_sockets_max,
+        )
+        hub.start()
+        origins = frozenset(settings.allowed_origins.lower().split())
+        live = Live(socket_class(hub, origins), {EVENTS_PATH: EventStreams(hub)})
         try:
-            await serve(create_app(services, settings, world.clock, world.ids), settings, fd=fd)
+            await serve(api, settings, fd=fd, live=live)
         finally:
+            await hub.stop()
             await paying.stop()
             await world.committer.stop()
             await beats.stop()

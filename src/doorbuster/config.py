@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     gateway_url: str = ""
     """Address of the simulated gateway; `up` starts one and sets it."""
 
+    allowed_origins: str = ""
+    """Origins of pages that may open live connections, separated by spaces; those of the same host always may."""
+    live_sockets_max: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000
+    """Live connections one gate takes, about 20 KB each; beyond them buyers poll."""
+
     beacon_url: Annotated[str, Field(pattern=r"^(https?://.*\{round\}.*)?$")] = (
         "https://api.drand.sh/52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971/public/{round}"
     )

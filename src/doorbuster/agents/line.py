@@ -20,8 +20,9 @@ from doorbuster.engine.rebuilding import Rebuilder
 
 log = structlog.get_logger(__name__)
 
-_ROWS_AGE_S = 0.2
-"""The rows of the sales may be this old: the function and the ledger decide, a row only says where to look."""
+_ROWS_AGE_S = 0.04
+"""The rows of the sales may be this old: the function and the ledger decide, a row only says where to look. One read
+for each pass of the admitter, whatever the number of lines."""
 
 
 class Lines:
@@ -120,7 +121,8 @@ class DrawerAgent:
                 continue
             drawn += 1
             sale = await self._sales.get(row.sale_id)
-            if sale is not None:
+            # Whoever stored the order asked for a new image with it; another worker may have built it by now.
+            if sale is not None and sale.rebuild_reason:
                 log.info("draw held", sale_id=sale.sale_id, entries=sale.draw_size)
                 await self._rebuilder.rebuild(sale, "the draw was held")
             self._lines.forget()

@@ -88,7 +88,7 @@ class Api:
         keys = None
         if settings.buyer_jwks_url:
             keys = PublishedKeys(settings.buyer_jwks_url, settings.buyer_audience, clock)
-        buyers = Buyers(settings.buyer_secret.get_secret_value(), settings.buyer_audience, clock, keys)
+        buyers = self.buyers = Buyers(settings.buyer_secret.get_secret_value(), settings.buyer_audience, clock, keys)
         pace = Pace()
         self.system = SystemRoutes(services)
         table = Table(

@@ -3,7 +3,8 @@
 Owns: reading a request of bounded size from ASGI events and sending a reply.
 """
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from doorbuster.api.dispatch import Dispatch
@@ -12,13 +13,17 @@ from doorbuster.api.http import Reply, Request
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Stream = Callable[[Scope, Receive, Send, str], Awaitable[None]]
 
 
 class AsgiLane:
     """An ASGI 3 application."""
 
-    def __init__(self, dispatch: Dispatch) -> None:
+    def __init__(self, dispatch: Dispatch, streams: Mapping[re.Pattern[str], Stream] | None = None) -> None:
+        """`streams` answer what goes on for as long as its reader: by the pattern of the path, whose group is the
+        sale's id."""
         self._dispatch = dispatch
+        self._streams = streams or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -28,6 +33,11 @@ class AsgiLane:
             await receive()
             await send({"type": "websocket.close", "code": 4404, "reason": "there is no such socket"})
             return
+        for pattern, stream in self._streams.items():
+            found = pattern.fullmatch(scope["path"]) if scope["method"] == "GET" else None
+            if found is not None:
+                await stream(scope, receive, send, found[1])
+                return
         request = Request(scope["method"], scope["path"], scope["query_string"], list(scope["headers"]), b"")
         await self._read(request, receive)
         reply = await self._dispatch.answer(request)

@@ -23,6 +23,8 @@ _KNOWN_MAX: Final = 50_000
 _KNOWN_BYTES_MAX: Final = 2048
 """Longer tokens are checked each time: the memory of a gate is not theirs."""
 _HEADS_MAX: Final = 64
+_UNKNOWN_MS: Final = 3_600_000
+"""How long a connection lasts whose token was too long to be remembered with its end."""
 _SECRET_BYTES_MIN: Final = 32
 _BLOCK_BYTES: Final = 64
 """Of SHA-256."""
@@ -107,6 +109,16 @@ class Buyers:
             return self._check(authorization, now_ms)
         claims = await self._keys.claims(token.decode("latin-1"), head)
         return self._accept(authorization or b"", claims, self._clock.now_ms())
+
+    async def identify_token(self, token: str) -> tuple[str, int] | Refusal:
+        """The buyer of a bare token and until when it is good, in milliseconds; or why it is not."""
+        authorization = b"Bearer " + token.encode(errors="replace")
+        try:
+            user_id = await self.identify(authorization)
+        except Refused as refused:
+            return refused.refusal
+        known = self._known.get(authorization)
+        return user_id, int(known[1] * 1000) if known is not None else self._clock.now_ms() + _UNKNOWN_MS
 
     def _check(self, authorization: bytes | None, now_ms: int) -> str:
         token = bearer(authorization)

@@ -33,6 +33,9 @@ _READING_S: Final = 60
 _LINGER_S: Final = 3
 """For what a refused sender has on its way: closing at once would reset the connection and lose the answer."""
 
+_RARE: Final = frozenset({b"upgrade", b"expect"})
+_STREAM: Final = b"/queue/events"
+"""In the address of what is answered bit by bit."""
 _MALFORMED: Final = problem_reply(Refusal(Code.INVALID_REQUEST, "this is not HTTP/1.1"), status=400)
 
 _Work = Request | Reply | tuple[RequestResponseCycle, "ASGI3Application"]
@@ -101,7 +104,7 @@ class FastLane(HttpToolsProtocol):
         url, headers = self.url, dict(self.headers)
         if self._last:
             return  # the connection ends with an earlier answer
-        if url[:1] != b"/" or b"%" in url or b"#" in url or b"upgrade" in headers or b"expect" in headers:
+        if url[:1] != b"/" or b"%" in url or b"#" in url or not headers.keys().isdisjoint(_RARE) or _STREAM in url:
             self._hand_over()
             return
         path, _, query = url.partition(b"?")

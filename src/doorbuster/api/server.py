@@ -5,13 +5,16 @@ under way, then the end, all of it bounded. Keeps: I4 (an answer that was decide
 """
 
 import asyncio
+import re
+from collections.abc import Mapping
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import uvicorn
 
 from doorbuster.api.app import Api
-from doorbuster.api.asgi import AsgiLane
+from doorbuster.api.asgi import AsgiLane, Stream
 from doorbuster.api.fastlane import FastLane, lane_for
 from doorbuster.config import Settings
 
@@ -55,16 +58,24 @@ class GateServer(uvicorn.Server):
         return now >= self._stop_at + self._notice_s
 
 
-def server_for(api: Api, *, host: str, port: int, fd: int | None = None) -> GateServer:
+class Live(msgspec.Struct, frozen=True):
+    """What goes on as long as its reader: the protocol class of sockets, and streams by the pattern of their path."""
+
+    socket: Any = None
+    streams: Mapping[re.Pattern[str], Stream] = {}
+
+
+def server_for(api: Api, *, host: str, port: int, fd: int | None = None, live: Live | None = None) -> GateServer:
     """A server of this application. `fd` is a listening socket to inherit."""
     lane = lane_for(api.dispatch)
+    live = live or Live()
     config = uvicorn.Config(
-        AsgiLane(api.dispatch),
+        AsgiLane(api.dispatch, live.streams),
         host=host,
         port=port,
         fd=fd,
         http=lane,
-        ws="websockets-sansio",
+        ws=live.socket or "websockets-sansio",
         ws_per_message_deflate=False,  # 37 KB and a third more CPU per socket for messages of 200 bytes
         lifespan="off",
         access_log=False,
@@ -77,6 +88,6 @@ def server_for(api: Api, *, host: str, port: int, fd: int | None = None) -> Gate
     return GateServer(api, lane, config, notice_s=_NOTICE_S if fd is None else 0.0)
 
 
-async def serve(api: Api, settings: Settings, *, fd: int | None = None) -> None:
+async def serve(api: Api, settings: Settings, *, fd: int | None = None, live: Live | None = None) -> None:
     """Until SIGTERM or SIGINT. `fd` is a listening socket to inherit; else host and port of the settings."""
-    await server_for(api, host=settings.host, port=settings.port, fd=fd).serve()
+    await server_for(api, host=settings.host, port=settings.port, fd=fd, live=live).serve()

@@ -134,7 +134,7 @@ def demo(
     *,
     units: Annotated[int, typer.Option(help="Units on sale.")] = 1000,
     buyers: Annotated[int, typer.Option(help="Buyers in the crowd.")] = 20_000,
-    mode: Annotated[str, typer.Option(help="How units are given out; race.")] = "race",
+    mode: Annotated[str, typer.Option(help="How units are given out: race, queue or draw.")] = "race",
     abandon: Annotated[float, typer.Option(help="Share of buyers who reserve and never pay.")] = 0.2,
     decline: Annotated[float, typer.Option(help="Share of payments that are declined.")] = 0.05,
     seed: Annotated[

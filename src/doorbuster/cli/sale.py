@@ -38,9 +38,7 @@ def create(
     per_user_limit: Annotated[int | None, typer.Option(help="Units one buyer may have. Default: 1.")] = None,
     checkout_ttl_seconds: Annotated[int | None, typer.Option(help="How long a unit is held. Default: 600.")] = None,
     payment_attempts: Annotated[int | None, typer.Option(help="Tries to pay one order. Default: 3.")] = None,
-    standby_limit: Annotated[
-        int | None, typer.Option(help="Buyers who may wait for returns. Default: all.")
-    ] = None,
+    standby_limit: Annotated[int | None, typer.Option(help="Buyers who may wait for returns. Default: all.")] = None,
     claim_window_seconds: Annotated[int | None, typer.Option(help="A grant nobody looks at ends early.")] = None,
     entry_opens: Annotated[str | None, typer.Option(help="From when a draw takes entries. Default: at once.")] = None,
     beacon_round: Annotated[int | None, typer.Option(help="The beacon's round to mix into the draw.")] = None,

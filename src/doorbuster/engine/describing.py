@@ -9,7 +9,7 @@ from doorbuster.domain import limits
 from doorbuster.domain.chance import Chance, chance
 from doorbuster.domain.order import Order
 from doorbuster.domain.place import LineAvailability, Place, line_availability, waiting_state
-from doorbuster.domain.polling import poll_after_ms
+from doorbuster.domain.polling import poll_after_ms, poll_at_start_ms
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import EntryState, OrderStatus, SaleStatus
 from doorbuster.domain.waiting import Eta
@@ -78,12 +78,14 @@ class Describer:
             moving_per_second=moving,
             busy=self.busy,
             jitter=self._ids.jitter(),
+            held=max(0, sale.quantity_available - free - sale.quantity_paid),
+            offer_ms=1_000 * min(sale.checkout_ttl_seconds, sale.claim_window_seconds or sale.checkout_ttl_seconds),
         )
 
     def _until(self, sale: Sale, now_ms: int) -> int:
         """Before the start: come back soon after it, spread over two seconds; at the latest after half a minute."""
-        spread = 200 + int(1_800 * self._ids.jitter())
-        return min(limits.POLL_MS_MAX, max(limits.POLL_MS_MIN, sale.start_ms - now_ms + spread))
+        waiting = self._watch.now(sale.sale_id).waiting
+        return poll_at_start_ms(sale.start_ms - now_ms, waiting=waiting, jitter=self._ids.jitter())
 
     def entered(self, sale: Sale, entry: Entry) -> Place:
         """Somebody whose draw is not drawn yet: there is no position, and nothing to be first at."""

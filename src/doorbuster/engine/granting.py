@@ -14,7 +14,7 @@ import msgspec
 from doorbuster.domain import limits
 from doorbuster.domain.order import Hold
 from doorbuster.domain.sale import Sale, SaleMode
-from doorbuster.domain.transitions import SALE_SELLS
+from doorbuster.domain.transitions import SALE_OVER
 from doorbuster.engine.distrust import Distrust
 from doorbuster.engine.line_ports import Grant, Granting, GrantWord, LineLedger, LineStore
 from doorbuster.engine.ports import Clock, CommitBatch, Committed, CommitWord, Ids, OrderStore
@@ -132,8 +132,9 @@ class LineKeeper:
 
 
 def may_move(sale: Sale, now_ms: int) -> bool:
-    """Whether a grant could be made now, as far as the row says; the function and the ledger decide."""
-    if sale.mode is SaleMode.RACE or sale.epoch == 0 or sale.status not in SALE_SELLS:
+    """Whether a grant could be made now, as far as the row says; the function and the ledger decide. A paused sale is
+    looked at too, so that its line moves in the moment it is resumed."""
+    if sale.mode is SaleMode.RACE or sale.epoch == 0 or sale.status in SALE_OVER:
         return False
     if sale.mode is SaleMode.DRAW and sale.drawn_ms is None:
         return False

@@ -63,6 +63,8 @@ class Spot(msgspec.Struct, frozen=True, array_like=True):
     number: int = 0
     position: int = 0
     hold_id: str = ""
+    seq: int = 0
+    """The last change of the line that `position` takes into account; what comes after it is news."""
 
 
 class Grant(msgspec.Struct, frozen=True, array_like=True):

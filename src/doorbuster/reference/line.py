@@ -58,7 +58,7 @@ class ReferenceLineStore:
         head.tick += image.queue != before
         numbers = (head.epoch, head.available, head.stock, image.waiting(), head.tick, run)
         return [
-            Spot(*numbers, word, number, _position(image, ask, word), hold_id)
+            Spot(*numbers, word, number, _position(image, ask, word), hold_id, asked.line.seq)
             for ask, (word, number, hold_id) in zip(asks, said, strict=True)
         ]
 

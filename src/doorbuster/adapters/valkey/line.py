@@ -42,9 +42,7 @@ class Asks(Turns[LineAsk, Spot]):
     name = "ask"
 
     def ask_one(self, sale_id: str, ask: LineAsk, now_ms: int, epoch_min: int, paid: int) -> asyncio.Future[Spot]:
-        future, lane = self.add(sale_id, ask, now_ms, epoch_min)
-        lane.paid = max(lane.paid, paid)
-        return future
+        return self.add(sale_id, ask, now_ms, epoch_min, paid)
 
     def arguments(self, asks: Sequence[LineAsk], lane: Lane[LineAsk, Spot]) -> list[Part]:
         return ask_arguments(asks, now_ms=lane.now_ms, epoch_min=lane.epoch_min, paid=lane.paid)
@@ -172,23 +170,24 @@ def read_spots(answer: Answer, count: int) -> Sequence[Spot]:
     if word == "stale_epoch":
         return [Spot(epoch, available, stock, 0, tick, answer.run_id, LineWord.STALE_EPOCH)] * count
     numbers = (epoch, available, stock, functions.number(parts, 4), tick, answer.run_id)
-    words = parts[5:]
+    seq = functions.number(parts, 5)
+    words = parts[6:]
     if len(words) != count:
         raise InvariantViolation(f"valkey answered {len(words)} asks of {count}")
-    return [_spot(numbers, part) for part in words]
+    return [_spot(numbers, part, seq) for part in words]
 
 
-def _spot(numbers: tuple[int, int, int, int, int, str], part: int | bytes) -> Spot:
+def _spot(numbers: tuple[int, int, int, int, int, str], part: int | bytes, seq: int) -> Spot:
     bare = _BARE.get(part) if isinstance(part, bytes) else None
     if bare is not None:
-        return Spot(*numbers, bare)
+        return Spot(*numbers, bare, seq=seq)
     if isinstance(part, bytes):
         word, _, rest = part.decode().partition(SEPARATOR)
         number, _, more = rest.partition(SEPARATOR)
         known = LineWord(word)
         if known in _PLACED:
-            return Spot(*numbers, known, int(number), int(more))
-        return Spot(*numbers, known, int(number), 0, more)
+            return Spot(*numbers, known, int(number), int(more), seq=seq)
+        return Spot(*numbers, known, int(number), 0, more, seq=seq)
     raise InvariantViolation(f"valkey answered {part!r} to an ask")
 
 

@@ -21,7 +21,7 @@ class Takes(Turns[Ask, TakenOne]):
 
     def take_one(self, sale_id: str, ask: Ask, now_ms: int, epoch_min: int) -> asyncio.Future[TakenOne]:
         """See `ValkeyStockStore.take_one`."""
-        return self.add(sale_id, ask, now_ms, epoch_min)[0]
+        return self.add(sale_id, ask, now_ms, epoch_min)
 
     def arguments(self, asks: Sequence[Ask], lane: Lane[Ask, TakenOne]) -> list[Part]:
         return functions.take_arguments(asks, now_ms=lane.now_ms, epoch_min=lane.epoch_min)

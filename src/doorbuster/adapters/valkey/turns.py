@@ -58,8 +58,8 @@ class Turns(Generic[A, R]):
     def settle(self, waiting: Sequence[tuple[A, "asyncio.Future[R]"]], answer: Answer) -> None:
         """Give every ask of the batch its answer."""
 
-    def add(self, sale_id: str, ask: A, now_ms: int, epoch_min: int) -> tuple["asyncio.Future[R]", Lane[A, R]]:
-        """Put an ask into the batch of this turn."""
+    def add(self, sale_id: str, ask: A, now_ms: int, epoch_min: int, paid: int = 0) -> "asyncio.Future[R]":
+        """Put an ask into the batch of this turn; the highest of the numbers that come with the asks count."""
         loop = asyncio.get_running_loop()
         lane = self._lanes.get(sale_id)
         if lane is None:
@@ -69,9 +69,10 @@ class Turns(Generic[A, R]):
         lane.waiting.append((ask, future))
         lane.epoch_min = max(lane.epoch_min, epoch_min)
         lane.now_ms = max(lane.now_ms, now_ms)
+        lane.paid = max(lane.paid, paid)
         if len(lane.waiting) >= limits.TAKE_BATCH_MAX:
             self._send(lane)
-        return future, lane
+        return future
 
     def _flush(self, lane: Lane[A, R]) -> None:
         # A lane lives for one turn, so sales that are over leave nothing behind.

@@ -21,7 +21,7 @@
 -- Replies:
 --   no_image    there is no image that can be believed; nothing was read as a number
 --   stale_epoch the image is older than epoch_min; then epoch, available, stock, tick
---   placed      then epoch, available, stock, tick, waiting, and one word per row: ahead, not_started, over, blocked,
+--   placed      then epoch, available, stock, tick, waiting, number of the last change told, and one word per row: ahead, not_started, over, blocked,
 --               limit, sold_out, full, no_numbers, absent; or with US and more: waiting, granting and joined with
 --               number and position, granted with number and hold id, left with number
 -- Invariants:
@@ -199,7 +199,7 @@ local function ask(keys, args)
     elseif word == 'granting' then
       word = word .. US .. rows.unsettled[row] .. US .. redis.call('ZRANK', granting_key, user_id) + 1
     end
-    reply[6 + row] = word
+    reply[7 + row] = word
   end
   return reply
 end
