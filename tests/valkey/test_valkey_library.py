@@ -8,7 +8,7 @@ from tests.valkey.images import EPOCH, NOW, SALE, Raw, ask, image, publish, word
 from doorbuster.adapters.valkey import functions
 from doorbuster.adapters.valkey.functions import SPECS
 from doorbuster.adapters.valkey.keys import NAMES, sale_keys
-from doorbuster.adapters.valkey.library import LIBRARY_NAME, function_files, function_name, library_text
+from doorbuster.adapters.valkey.library import LIBRARY_NAME, LIBRARY_VERSION, function_files, function_name, library_text
 from doorbuster.adapters.valkey.line_functions import Spec
 from doorbuster.adapters.valkey.records import SEPARATOR
 from doorbuster.adapters.valkey.store import ValkeyStockStore
@@ -136,7 +136,8 @@ async def test_lost_library_is_loaded_by_the_next_call(store: ValkeyStockStore, 
 
 async def test_old_and_new_release_decide_about_one_stock(store: ValkeyStockStore, raw: Raw) -> None:
     await publish(store, image(stock=2))
-    newer = library_text().replace(LIBRARY_NAME, "doorbuster_v999").replace("local VERSION = 1", "local VERSION = 999")
+    newer = library_text().replace(LIBRARY_NAME, "doorbuster_v999")
+    newer = newer.replace(f"local VERSION = {LIBRARY_VERSION}", "local VERSION = 999")
     await raw.do("FUNCTION", "LOAD", newer)
     arguments = functions.take_arguments([ask(1)], now_ms=NOW, epoch_min=EPOCH)
     keys = sale_keys(SALE).some(*SPECS["take"].keys)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Final
 
-LIBRARY_VERSION: Final = 1
+LIBRARY_VERSION: Final = 2
 LIBRARY_NAME: Final = f"doorbuster_v{LIBRARY_VERSION}"
 
 _PRELUDE: Final = "prelude.lua"

@@ -170,8 +170,8 @@ class _Batch(Generic[A, R]):
         waiting, self._waiting = self._waiting, ()
         try:
             self._turns.settle(waiting, Answer(known_reply(result), self._run_id))
-        except InvariantViolation as problem:  # raised further it would hit the connection, not the callers
-            fail(waiting, problem)
+        except (InvariantViolation, LookupError, ValueError) as problem:  # raised further it would hit the connection
+            fail(waiting, InvariantViolation(f"an answer of valkey cannot be read: {problem!r}"))
 
     def set_exception(self, exception: Exception, /) -> None:
         waiting, self._waiting = self._waiting, ()

@@ -21,9 +21,10 @@
 -- Replies:
 --   no_image    there is no image that can be believed; nothing was read as a number
 --   stale_epoch the image is older than epoch_min; then epoch, available, stock, tick
---   placed      then epoch, available, stock, tick, waiting, number of the last change told, and one word per row: ahead, not_started, over, blocked,
---               limit, sold_out, full, no_numbers, absent; or with US and more: waiting, granting and joined with
---               number and position, granted with number and hold id, left with number
+--   placed      then epoch, available, stock, tick, waiting, number of the last change told, and one word per row:
+--               ahead, not_started, over, blocked, limit, sold_out, full, no_numbers, absent; or with US and more:
+--               waiting, granting and joined with number and position, granted with number and hold id, left with
+--               number
 -- Invariants:
 --   a buyer is in the line once; a number is issued once, and never above high (Q2)
 --   a place that was there is answered before anything could refuse it
@@ -188,7 +189,9 @@ local function ask(keys, args)
     redis.call('HSET', meta_key, 'next', line.next, 'tick', image.tick, 'news', line.news)
   end
   local before = rows.being_granted
-  local reply = { 'placed', image.epoch, image.available, image.stock, image.tick, rows.waiting + before }
+  local reply = {
+    'placed', image.epoch, image.available, image.stock, image.tick, rows.waiting + before, line.news,
+  }
   for row = 1, count do
     local word, user_id = words[row], args[ARGUMENTS + row]
     if word == 'waiting' or word == 'joined' then
