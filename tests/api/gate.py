@@ -139,7 +139,7 @@ class Gate:
 
     def _queueing(self, ordering: Ordering, distrust: Distrust) -> Queueing:
         shop, clock, ids = self.shop, self.clock, self.ids
-        describer = Describer(self.watch, self.tickets, clock, ids)
+        self.describer = describer = Describer(self.watch, self.tickets, clock, ids)
         return Queueing(
             board=self.board,
             line=shop.line,

@@ -30,8 +30,10 @@ from doorbuster.live.seats import Seat, Wire
 
 log = structlog.get_logger(__name__)
 
-TICK_S: Final = 1.0
-"""Half the age a place may have: the other half is for a tick that takes its time."""
+TICK_S: Final = 0.25
+"""How often a gate asks what is new in a line: who got a unit hears of it within this."""
+PLACES_S: Final = 1.0
+"""How often places are told that only moved: half the age they may have, the other half is for writing them."""
 DRAIN_SPREAD_MS: Final = 5_000
 """Over which those who listen are asked to come back when a gate stops: not all in one second."""
 _ORDERS_AT_ONCE: Final = 16
@@ -204,6 +206,9 @@ class Hub:
             return
         events, free = await room.follow(self._line, sale, now_ms)
         self._tell_events(room, sale, events)
+        if self._clock.monotonic() - room.told_at < PLACES_S:
+            return
+        room.told_at = self._clock.monotonic()
         line = self._watch.now(sale.sale_id)
         moved = Moved(self._describer, sale, line, free=free, now_ms=now_ms, stamp=self._views.stamp)
         self.told += await room.tell(moved)

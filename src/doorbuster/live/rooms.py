@@ -39,6 +39,7 @@ class Room:
         self.seats: dict[str, list[Seat]] = {}
         self.size = 0
         self.shown_status = ""
+        self.told_at = float("-inf")
         self._epoch = 0
         self._seq = 0
 

@@ -199,6 +199,11 @@ class LiveSocket(asyncio.Protocol):
         head = b"\x81%c" % size if size < 126 else b"\x81\x7e" + size.to_bytes(2, "big")
         transport.write(head + message)
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the reader in this process."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     def close(self, code: int, reason: str) -> None:
         conn = self._conn
         if conn is None or conn.state is not State.OPEN:
