@@ -61,6 +61,20 @@ async def news_say_who_was_granted_and_who_went(bench: LineBench) -> None:
 
 
 @news
+async def place_says_which_news_it_knows(bench: LineBench) -> None:
+    """So that a reader counts each change once: those of its own batch included, those after it not."""
+    await bench.publish(line_image(line=line_head(number_next=9)))
+    first = await bench.ask("ann", join=True)
+    both = await bench.asks(LineAsk("bob", ticket=3), LineAsk("ann"))
+    await bench.line.leave(SALE, "bob", 3, epoch=EPOCH)
+    last = await bench.ask("ann")
+
+    assert [spot.seq for spot in (first, *both, last)] == [0, 1, 1, 2]
+    assert [spot.position for spot in (first, *both, last)] == [1, 1, 2, 1]
+    assert (await bench.news(last.seq)).items == []
+
+
+@news
 async def dropped_heads_are_news(bench: LineBench) -> None:
     """Their buyers are to be told at once."""
     await bench.publish()

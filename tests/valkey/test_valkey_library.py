@@ -8,7 +8,13 @@ from tests.valkey.images import EPOCH, NOW, SALE, Raw, ask, image, publish, word
 from doorbuster.adapters.valkey import functions
 from doorbuster.adapters.valkey.functions import SPECS
 from doorbuster.adapters.valkey.keys import NAMES, sale_keys
-from doorbuster.adapters.valkey.library import LIBRARY_NAME, LIBRARY_VERSION, function_files, function_name, library_text
+from doorbuster.adapters.valkey.library import (
+    LIBRARY_NAME,
+    LIBRARY_VERSION,
+    function_files,
+    function_name,
+    library_text,
+)
 from doorbuster.adapters.valkey.line_functions import Spec
 from doorbuster.adapters.valkey.records import SEPARATOR
 from doorbuster.adapters.valkey.store import ValkeyStockStore
