@@ -16,7 +16,9 @@ from bench.cold import cold, first_demo
 from bench.compare import compare
 from bench.decision import decision
 from bench.draw import draw
+from bench.grants import grants
 from bench.line_memory import line_memory
+from bench.live import live
 from bench.machine import describe
 from bench.orders import orders
 from bench.refusal import refusal
@@ -29,11 +31,13 @@ BENCHES: Final[Mapping[str, Callable[[float], Report]]] = {
     "orders": orders,
     "memory": line_memory,
     "draw": draw,
+    "grants": grants,
+    "live": live,
     "compare": compare,
     "first-demo": first_demo,
 }
 PAGE: Final = Path("docs/performance.md")
-USUAL: Final = ("cold", "refusal", "decision", "orders", "memory", "compare")
+USUAL: Final = ("cold", "refusal", "decision", "orders", "memory", "grants", "live", "compare")
 """Not among them: first-demo, which downloads."""
 
 

@@ -96,7 +96,6 @@ class DrawerAgent:
     """Holds the draws whose time has come, and has their order written into the line."""
 
     name = "drawer"
-    interval_s = limits.GRANT_INTERVAL_MS / 1000
 
     def __init__(
         self,
@@ -112,11 +111,21 @@ class DrawerAgent:
         self._drawing = drawing
         self._rebuilder = rebuilder
         self._wake = wake
+        self._pause_s = limits.GRANT_INTERVAL_MS / 1000
+
+    @property
+    def interval_s(self) -> float:
+        """Short before the T-0 of a draw, so that nobody waits for the next look."""
+        return self._pause_s
 
     async def run_once(self, now_ms: int) -> Counts:
         drawn = 0
+        self._pause_s = limits.GRANT_INTERVAL_MS / 1000
         for row in await self._lines.rows():
-            due = row.mode is SaleMode.DRAW and row.drawn_ms is None and row.start_ms <= now_ms
+            open_draw = row.mode is SaleMode.DRAW and row.drawn_ms is None
+            due = open_draw and row.start_ms <= now_ms
+            if open_draw and not due:
+                self._pause_s = min(self._pause_s, (row.start_ms - now_ms + 1) / 1000)
             if not due or row.status in SALE_OVER or not await self._drawing.run_once(row):
                 continue
             drawn += 1

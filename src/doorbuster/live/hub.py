@@ -16,7 +16,7 @@ import structlog
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.place import Place, nothing_comes_back
 from doorbuster.domain.sale import Sale
-from doorbuster.domain.transitions import EntryState
+from doorbuster.domain.transitions import EntryState, SaleStatus
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.describing import Describer
 from doorbuster.engine.line_ports import LineStore
@@ -220,7 +220,9 @@ class Hub:
                 seat.wire.close(ends.UNAUTHENTICATED, "the token has expired")
 
     def _tell_sale(self, room: Room, sale: Sale, now_ms: int) -> None:
-        before, room.shown_status = room.shown_status, sale.status.value
+        """Pause, resume and end. That nothing is free, or something is again, stands in every place."""
+        selling = sale.status in (SaleStatus.ACTIVE, SaleStatus.SOLD_OUT)
+        before, room.shown_status = room.shown_status, "selling" if selling else sale.status.value
         if before and before != room.shown_status:
             message = self._views.sale(sale, now_ms)
             for seat in room.everybody():

@@ -41,6 +41,7 @@ class Moved:
         self._now_ms = now_ms
         self.availability: LineAvailability = describer.availability(sale)
         self._shared = b',"poll_after_ms":%d,"availability":%b' % (limits.POLL_MS_MAX, _encode(self.availability))
+        self._outlooks: dict[int, bytes] = {}
         self._end = b',"order":null,"entry_id":null,"as_of":"%b"}' % stamp(now_ms).encode()
 
     def key(self, position: int) -> object:
@@ -50,19 +51,28 @@ class Moved:
     def message(self, position: int, ticket: bytes) -> bytes:
         """The whole message for somebody at this position."""
         state = waiting_state(position, self._free)
-        eta = self._describer.eta(self._sale, self._line, position, self._free, self._now_ms)
-        chance = self._describer.chance(self._sale, self._line, position, self._free)
-        return b'{"type":"%b","state":"%b","position":%d,"ahead":%d,"eta_seconds":%b,"chance":"%b"%b,"ticket":%b%b' % (
+        return b'{"type":"%b","state":"%b","position":%d,"ahead":%d%b%b,"ticket":%b%b' % (
             KINDS[state].encode(),
             state.value.encode(),
             position,
             position - 1,
-            _eta(eta),
-            chance.value.encode(),
+            self._outlook(position),
             self._shared,
             ticket,
             self._end,
         )
+
+    def _outlook(self, position: int) -> bytes:
+        """Waiting time and chance, those of the next round position behind: they cost more than the rest of a message,
+        and nobody far back can tell 12,345 from 13,000. Never too good, because nobody further back has it better."""
+        grain = 10 ** max(0, len(str(position)) - 2)
+        upto = -(-position // grain) * grain
+        found = self._outlooks.get(upto)
+        if found is None:
+            eta = self._describer.eta(self._sale, self._line, upto, self._free, self._now_ms)
+            chance = self._describer.chance(self._sale, self._line, upto, self._free)
+            found = self._outlooks[upto] = b',"eta_seconds":%b,"chance":"%b"' % (_eta(eta), chance.value.encode())
+        return found
 
 
 def _eta(eta: Eta) -> bytes:
