@@ -18,8 +18,8 @@ from doorbuster.adapters.valkey.line import ValkeyLineStore
 from doorbuster.adapters.valkey.mux import Limits
 from doorbuster.adapters.valkey.node import Node, read_info
 from doorbuster.adapters.valkey.store import ValkeyStockStore
+from doorbuster.engine.image import ImageHead, ImageState, LineHead
 from doorbuster.engine.line_ports import LineAsk
-from doorbuster.engine.ports import ImageHead, ImageState, LineHead
 
 SALE: Final = "0190a5b1-7c3e-7000-8000-000000000001"
 WAITING: Final = (70_000, 100_000, 131_000)

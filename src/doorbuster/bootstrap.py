@@ -46,6 +46,7 @@ from doorbuster.api.server import Live, serve
 from doorbuster.api.services import Services
 from doorbuster.config import Settings
 from doorbuster.domain import limits
+from doorbuster.domain.sale import SaleMode
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.committing import Committer
@@ -183,7 +184,47 @@ def run_gate(settings: Settings, *, fd: int | None = None) -> None:
 
 async def _gate(settings: Settings, fd: int | None) -> None:
     async with _open(settings) as world:
-        selling = Selling(
+        watch = LineWatch(world.board, world.ledger, world.stock, world.clock)
+        tickets = Tickets(world.ledger)
+        describer = Describer(watch, tickets, world.clock, world.ids)
+        services = _services(world, watch, tickets, describer)
+        beats = Beats()
+        beats.every(limits.SNAPSHOT_INTERVAL_MS / 1000, "board", world.board.refresh)
+        beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
+        beats.every(_WATCH_S, "lines", watch.refresh)
+        beats.every(_KEYS_S, "ticket keys", tickets.refresh)
+        api = create_app(services, settings, world.clock, world.ids)
+        hub = Hub(
+            board=world.board,
+            queueing=services.queueing,
+            line=world.line,
+            describer=describer,
+            watch=watch,
+            identify=api.buyers.identify_token,
+            views=LiveViews(watch),
+            clock=world.clock,
+            ids=world.ids,
+            sockets_max=settings.live_sockets_max,
+        )
+        beats.every(1.0, "metrics", lambda: _publish_gate(world, hub))
+        origins = frozenset(settings.allowed_origins.lower().split())
+        live = Live(socket_class(hub, origins), {EVENTS_PATH: EventStreams(hub)})
+        world.committer.start()
+        hub.start()
+        try:
+            await serve(api, settings, fd=fd, live=live)
+        finally:
+            await hub.stop()
+            await services.paying.stop()
+            await world.committer.stop()
+            await beats.stop()
+
+
+def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Describer) -> Services:
+    """The use cases a gate answers with."""
+    ordering = Ordering(world.orders, world.releaser)
+    return Services(
+        selling=Selling(
             board=world.board,
             committer=world.committer,
             stock=world.stock,
@@ -191,14 +232,10 @@ async def _gate(settings: Settings, fd: int | None) -> None:
             distrust=world.distrust,
             clock=world.clock,
             ids=world.ids,
-        )
-        paying = Paying(payments=world.payments, gateway=world.gateway, clock=world.clock, ids=world.ids)
-        book = world.gateway.book if isinstance(world.gateway, SimulatedGateway) else None
-        ordering = Ordering(world.orders, world.releaser)
-        watch = LineWatch(world.board, world.ledger, world.stock, world.clock)
-        tickets = Tickets(world.ledger)
-        describer = Describer(watch, tickets, world.clock, world.ids)
-        queueing = Queueing(
+        ),
+        board=world.board,
+        ordering=ordering,
+        queueing=Queueing(
             board=world.board,
             line=world.line,
             ledger=world.ledger,
@@ -210,61 +247,26 @@ async def _gate(settings: Settings, fd: int | None) -> None:
             distrust=world.distrust,
             clock=world.clock,
             ids=world.ids,
-        )
-        services = Services(
-            selling=selling,
+        ),
+        drawing=world.drawing,
+        watch=watch,
+        operating=Operating(
+            sales=world.sales,
+            orders=world.orders,
+            stock=world.stock,
             board=world.board,
-            ordering=ordering,
-            queueing=queueing,
-            drawing=world.drawing,
-            watch=watch,
-            operating=Operating(
-                sales=world.sales,
-                orders=world.orders,
-                stock=world.stock,
-                board=world.board,
-                rebuilder=world.rebuilder,
-                releaser=world.releaser,
-                clock=world.clock,
-                ids=world.ids,
-            ),
-            auditing=world.auditing,
-            paying=paying,
-            book=book,
-            ready=lambda: _gate_problems(world),
-            metrics=telemetry.exposition,
-            counters=world.telemetry,
-        )
-        beats = Beats()
-        beats.every(limits.SNAPSHOT_INTERVAL_MS / 1000, "board", world.board.refresh)
-        beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
-        beats.every(_WATCH_S, "lines", watch.refresh)
-        beats.every(_KEYS_S, "ticket keys", tickets.refresh)
-        beats.every(1.0, "metrics", lambda: _publish_gate(world))
-        world.committer.start()
-        api = create_app(services, settings, world.clock, world.ids)
-        hub = Hub(
-            board=world.board,
-            queueing=queueing,
-            line=world.line,
-            describer=describer,
-            watch=watch,
-            identify=api.buyers.identify_token,
-            views=LiveViews(watch),
+            rebuilder=world.rebuilder,
+            releaser=world.releaser,
             clock=world.clock,
             ids=world.ids,
-            sockets_max=settings.live_sockets_max,
-        )
-        hub.start()
-        origins = frozenset(settings.allowed_origins.lower().split())
-        live = Live(socket_class(hub, origins), {EVENTS_PATH: EventStreams(hub)})
-        try:
-            await serve(api, settings, fd=fd, live=live)
-        finally:
-            await hub.stop()
-            await paying.stop()
-            await world.committer.stop()
-            await beats.stop()
+        ),
+        auditing=world.auditing,
+        paying=Paying(payments=world.payments, gateway=world.gateway, clock=world.clock, ids=world.ids),
+        book=world.gateway.book if isinstance(world.gateway, SimulatedGateway) else None,
+        ready=lambda: _gate_problems(world),
+        metrics=telemetry.exposition,
+        counters=world.telemetry,
+    )
 
 
 async def _gate_problems(world: World) -> list[str]:
@@ -278,7 +280,7 @@ async def _gate_problems(world: World) -> list[str]:
     return problems
 
 
-async def _publish_gate(world: World) -> None:
+async def _publish_gate(world: World, hub: Hub) -> None:
     tell, statistics = world.telemetry, world.committer.statistics()
     tell.publish()
     tell.carry(telemetry.COMMITTED, "holds", statistics.holds)
@@ -290,6 +292,8 @@ async def _publish_gate(world: World) -> None:
     telemetry.QUEUED.set(statistics.queued + statistics.in_flight)
     telemetry.BOARD_AGE.set(world.board.age_s)
     telemetry.CLOCK_TRUSTED.set(world.clock.trusted)
+    telemetry.LISTENERS.set(hub.listening)
+    tell.carry(telemetry.LIVE_MESSAGES, "live messages", hub.told)
 
 
 def run_worker(settings: Settings) -> None:
@@ -349,6 +353,9 @@ async def _publish_worker(world: World, loops: AgentLoops) -> None:
         {name: (report.passes, report.failures, report.done) for name, report in loops.reports.items()}
     )
     for sale in await world.sales.live():
+        if sale.mode is not SaleMode.RACE:
+            image = await world.stock.summary(sale.sale_id)
+            telemetry.LINE_LENGTH.labels(sale.sale_id).set(0 if image is None else image.waiting)
         telemetry.SALE_UNITS.labels(sale.sale_id, "free").set(sale.quantity_available - sale.quantity_sold)
         telemetry.SALE_UNITS.labels(sale.sale_id, "held").set(sale.quantity_sold - sale.quantity_paid)
         telemetry.SALE_UNITS.labels(sale.sale_id, "sold").set(sale.quantity_paid)

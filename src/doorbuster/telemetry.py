@@ -34,6 +34,11 @@ AGENT_DONE = Counter("doorbuster_agent_done", "What agents did, by agent and kin
 SALE_UNITS = Gauge(
     "doorbuster_sale_units", "Units of live sales by where they are.", ["sale_id", "state"], multiprocess_mode="livemax"
 )
+LINE_LENGTH = Gauge(
+    "doorbuster_line_length", "Buyers who wait in live sales with a line.", ["sale_id"], multiprocess_mode="livemax"
+)
+LISTENERS = Gauge("doorbuster_live_connections", "Buyers who listen to a line.", multiprocess_mode="livesum")
+LIVE_MESSAGES = Counter("doorbuster_live_messages", "Places told to buyers who listen.")
 
 
 class Telemetry:

@@ -8,8 +8,8 @@ from doorbuster.domain.draw import RemovalReason, RemovedEntry, root_of
 from doorbuster.domain.draw import draw as draw_ranks
 from doorbuster.domain.sale import Sale, SaleMode
 from doorbuster.engine.drawing import Drawing
+from doorbuster.engine.image import LineRow
 from doorbuster.engine.line_ports import DrawLedger, DrawRecord, Entry, EntryWord
-from doorbuster.engine.ports import LineRow
 
 BEFORE_MS = 10 * MINUTE
 

@@ -11,7 +11,13 @@ from doorbuster.domain.order import Hold, Order
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.sale import Sale, SaleMode, SaleTerms
 from doorbuster.domain.transitions import SaleStatus
-from doorbuster.engine.ports import Actor, CommitBatch, Committed, CommitWord, ImageChunk
+from doorbuster.engine.image import ImageChunk
+from doorbuster.engine.ports import (
+    Actor,
+    CommitBatch,
+    Committed,
+    CommitWord,
+)
 from doorbuster.reference.clock import SeededIds
 
 ACTOR = Actor(name="tester", reason="a test")

@@ -8,8 +8,8 @@ from conformance.line_bench import LineBench, line_head, line_image
 from conformance.stock_bench import ENDS, EPOCH, NOW, OPENS, SALE, hold, image
 from conformance.suite import Suite
 from doorbuster.domain import limits
+from doorbuster.engine.image import ImageChunk, ImageState
 from doorbuster.engine.line_ports import LineAsk, LineWord, Spot
-from doorbuster.engine.ports import ImageChunk, ImageState
 
 asks = Suite[LineBench]()
 

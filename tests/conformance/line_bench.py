@@ -7,8 +7,12 @@ from typing import Any
 import msgspec
 
 from conformance.stock_bench import EPOCH, FOR_EVER, NOW, SALE, StockBench, image
+from doorbuster.engine.image import ImageChunk, ImageHead, ImageTerms, LineHead
 from doorbuster.engine.line_ports import Grant, Granting, GrantWord, LineAsk, LineNews, LineStore, LineWord, Spot
-from doorbuster.engine.ports import ImageChunk, ImageHead, ImageTerms, LineHead, Release, StockStore
+from doorbuster.engine.ports import (
+    Release,
+    StockStore,
+)
 
 HIGH = 100
 

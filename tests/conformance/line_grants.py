@@ -4,8 +4,11 @@ from conformance.line_bench import LineBench, line_head, line_image
 from conformance.stock_bench import ENDS, EPOCH, NOW, OPENS, SALE, TICK, hold
 from conformance.suite import Suite
 from doorbuster.domain.order import Hold
+from doorbuster.engine.image import ImageChunk, ImageState
 from doorbuster.engine.line_ports import Grant, GrantWord, LineWord
-from doorbuster.engine.ports import ImageChunk, ImageState, Release
+from doorbuster.engine.ports import (
+    Release,
+)
 
 grants = Suite[LineBench]()
 

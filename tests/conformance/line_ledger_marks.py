@@ -4,7 +4,7 @@ from conformance.ledger_bench import ACTOR, HOUR, SECOND, LedgerBench
 from conformance.suite import Suite
 from doorbuster.domain.sale import Sale, SaleMode
 from doorbuster.domain.transitions import SaleStatus
-from doorbuster.engine.ports import ImageChunk, SpentRow
+from doorbuster.engine.image import ImageChunk, SpentRow
 
 marks = Suite[LedgerBench]()
 

@@ -4,8 +4,8 @@ from conformance.line_bench import LineBench, line_head, line_image
 from conformance.stock_bench import EPOCH, NOW, SALE, TICK, image
 from conformance.suite import Suite
 from doorbuster.domain.order import Hold
+from doorbuster.engine.image import ImageChunk, ImageState, ImageSummary, LineRow, SpentRow
 from doorbuster.engine.line_ports import Grant, LineAsk, LineWord, NewsItem, NewsKind
-from doorbuster.engine.ports import ImageChunk, ImageState, ImageSummary, LineRow, SpentRow
 
 rebuilds = Suite[LineBench]()
 

@@ -4,7 +4,10 @@ from conformance.ledger_bench import ACTOR, SECOND, LedgerBench
 from conformance.suite import Suite
 from doorbuster.domain.chain import LogKind
 from doorbuster.domain.order import Hold, Order
-from doorbuster.engine.ports import CommitWord, ImageChunk
+from doorbuster.engine.image import ImageChunk
+from doorbuster.engine.ports import (
+    CommitWord,
+)
 
 fences = Suite[LedgerBench]()
 

@@ -5,12 +5,9 @@ from typing import Any
 import msgspec
 
 from doorbuster.domain.order import Hold
+from doorbuster.engine.image import ImageChunk, ImageHead, ImageState, ImageTerms
 from doorbuster.engine.ports import (
     Ask,
-    ImageChunk,
-    ImageHead,
-    ImageState,
-    ImageTerms,
     Release,
     StockStore,
     Taken,

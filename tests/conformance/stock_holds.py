@@ -2,7 +2,10 @@
 
 from conformance.stock_bench import EPOCH, NOW, SALE, TICK, StockBench, ask, hold, image, release
 from conformance.suite import Suite
-from doorbuster.engine.ports import ImageChunk, TakeWord
+from doorbuster.engine.image import ImageChunk
+from doorbuster.engine.ports import (
+    TakeWord,
+)
 
 holds = Suite[StockBench]()
 

@@ -4,7 +4,10 @@ from collections.abc import Awaitable, Callable
 
 from conformance.stock_bench import ENDS, EPOCH, NOW, SALE, TICK, StockBench, ask, hold, image, release, terms
 from conformance.suite import Suite
-from doorbuster.engine.ports import ImageChunk, ImageState, ImageSummary, TakeWord
+from doorbuster.engine.image import ImageChunk, ImageState, ImageSummary
+from doorbuster.engine.ports import (
+    TakeWord,
+)
 
 images = Suite[StockBench]()
 

@@ -8,7 +8,11 @@ import pytest
 from conformance.stock_bench import ENDS, EPOCH, NOW, OPENS, OTHER_SALE, SALE, TICK, StockBench, ask, hold, image
 from conformance.suite import Suite
 from doorbuster.domain import limits
-from doorbuster.engine.ports import Ask, ImageChunk, ImageState, TakeWord
+from doorbuster.engine.image import ImageChunk, ImageState
+from doorbuster.engine.ports import (
+    Ask,
+    TakeWord,
+)
 
 takes = Suite[StockBench]()
 

@@ -8,7 +8,10 @@ from conformance.ledgers import Ledger
 from differential.view import USERS
 from doorbuster.domain.order import Hold
 from doorbuster.domain.sale import Sale
-from doorbuster.engine.ports import ImageSummary, StockStore
+from doorbuster.engine.image import ImageSummary
+from doorbuster.engine.ports import (
+    StockStore,
+)
 from doorbuster.engine.rebuilding import Rebuilder
 from doorbuster.engine.releasing import OrphanSweep, Releaser
 

@@ -8,7 +8,10 @@ from differential.commands import Command, Outcome, operation, yes_or_no
 from differential.side import Side
 from differential.view import USERS, View
 from doorbuster.domain.order import Hold
-from doorbuster.engine.ports import ImageChunk, ImageHead, TakeWord
+from doorbuster.engine.image import ImageChunk, ImageHead
+from doorbuster.engine.ports import (
+    TakeWord,
+)
 
 
 @operation(*TakeWord)

@@ -14,7 +14,11 @@ from conformance.ledgers import MemoryLedger
 from doorbuster.domain.order import Hold, Order
 from doorbuster.domain.sale import PaymentMode, Sale, SaleTerms
 from doorbuster.domain.transitions import SALE_OVER, SALE_SELLS, OrderStatus, SaleStatus
-from doorbuster.engine.ports import Ask, ImageState, ImageTerms, Release
+from doorbuster.engine.image import ImageState, ImageTerms
+from doorbuster.engine.ports import (
+    Ask,
+    Release,
+)
 from doorbuster.reference.clock import SeededIds
 from doorbuster.reference.stock import ReferenceStockStore
 

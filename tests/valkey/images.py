@@ -10,7 +10,11 @@ from doorbuster.adapters.valkey.node import Node
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.adapters.valkey.wire import Part, Reply, known_reply
 from doorbuster.domain.order import Hold
-from doorbuster.engine.ports import Ask, ImageChunk, ImageHead, ImageState, TakeWord
+from doorbuster.engine.image import ImageChunk, ImageHead, ImageState
+from doorbuster.engine.ports import (
+    Ask,
+    TakeWord,
+)
 
 SALE = "0190a5b1-7c3e-7000-8000-000000000001"
 OPENS, ENDS = 1_000, 2_000

@@ -13,8 +13,13 @@ from doorbuster.adapters.valkey.keys import NAMES, sale_keys
 from doorbuster.adapters.valkey.line import ValkeyLineStore
 from doorbuster.adapters.valkey.mux import Limits
 from doorbuster.adapters.valkey.store import ValkeyStockStore
+from doorbuster.engine.image import LineHead
 from doorbuster.engine.line_ports import LineAsk
-from doorbuster.engine.ports import LineHead, OutcomeUnknown, StoreUnavailable, TakeWord
+from doorbuster.engine.ports import (
+    OutcomeUnknown,
+    StoreUnavailable,
+    TakeWord,
+)
 from helpers.waiting import until
 
 SLOTS = 16_384

@@ -6,7 +6,12 @@ from tests.valkey.images import EPOCH, NOW, SALE, Raw, ask, hold, image, publish
 from doorbuster.adapters.valkey.functions import ROWS_MAX
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.domain.order import Hold
-from doorbuster.engine.ports import ImageChunk, OutcomeUnknown, Release, TakeWord
+from doorbuster.engine.image import ImageChunk
+from doorbuster.engine.ports import (
+    OutcomeUnknown,
+    Release,
+    TakeWord,
+)
 
 
 def release(number: int, user: str = "", *, forget_key: bool = False) -> Release:

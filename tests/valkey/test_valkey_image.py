@@ -6,7 +6,14 @@ from tests.valkey.images import EPOCH, SALE, Raw, ask, hold, image, publish, raw
 from tests.valkey.servers import Server, running
 
 from doorbuster.adapters.valkey.store import ValkeyStockStore
-from doorbuster.engine.ports import ImageChunk, InvariantViolation, OutcomeUnknown, Release, StoreUnavailable, TakeWord
+from doorbuster.engine.image import ImageChunk
+from doorbuster.engine.ports import (
+    InvariantViolation,
+    OutcomeUnknown,
+    Release,
+    StoreUnavailable,
+    TakeWord,
+)
 from helpers.waiting import until
 
 

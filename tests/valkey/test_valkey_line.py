@@ -12,8 +12,13 @@ from doorbuster.adapters.valkey.keys import Name
 from doorbuster.adapters.valkey.line import ValkeyLineStore
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.domain import limits
+from doorbuster.engine.image import ImageHead, LineHead
 from doorbuster.engine.line_ports import Grant, Granting, GrantWord, LineAsk, LineWord
-from doorbuster.engine.ports import ImageHead, InvariantViolation, LineHead, OutcomeUnknown, StoreUnavailable
+from doorbuster.engine.ports import (
+    InvariantViolation,
+    OutcomeUnknown,
+    StoreUnavailable,
+)
 from helpers.waiting import until
 
 LINE = LineHead(number_next=0, number_high=100, moves_ms=0)

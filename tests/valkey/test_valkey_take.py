@@ -5,7 +5,12 @@ from tests.valkey.images import ENDS, EPOCH, NOW, OPENS, SALE, Raw, ask, hold, i
 
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.domain import limits
-from doorbuster.engine.ports import ImageChunk, ImageState, OutcomeUnknown, Release, TakeWord
+from doorbuster.engine.image import ImageChunk, ImageState
+from doorbuster.engine.ports import (
+    OutcomeUnknown,
+    Release,
+    TakeWord,
+)
 
 
 async def test_take_without_an_image_is_refused(store: ValkeyStockStore, raw: Raw) -> None:

@@ -10,7 +10,13 @@ from tests.valkey.servers import Server
 
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.domain import limits
-from doorbuster.engine.ports import ImageState, OutcomeUnknown, StoreUnavailable, TakenOne, TakeWord
+from doorbuster.engine.image import ImageState
+from doorbuster.engine.ports import (
+    OutcomeUnknown,
+    StoreUnavailable,
+    TakenOne,
+    TakeWord,
+)
 from helpers.waiting import until
 
 OTHER = "0190a5b1-7c3e-7000-8000-000000000002"

@@ -5,7 +5,10 @@ import pytest
 from tests.valkey.images import ENDS, EPOCH, NOW, OPENS, SALE, Raw, ask, hold, image, publish, words
 
 from doorbuster.adapters.valkey.store import ValkeyStockStore
-from doorbuster.engine.ports import ImageChunk, ImageState, ImageTerms, TakeWord
+from doorbuster.engine.image import ImageChunk, ImageState, ImageTerms
+from doorbuster.engine.ports import (
+    TakeWord,
+)
 
 PAUSED = ImageTerms(state=ImageState.PAUSED, opens_ms=OPENS, ends_ms=ENDS, limit=2)
 

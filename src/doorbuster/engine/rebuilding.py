@@ -12,14 +12,10 @@ import msgspec
 from doorbuster.domain import limits
 from doorbuster.domain.sale import Sale, SaleMode
 from doorbuster.domain.transitions import SALE_OVER, SALE_SELLS, SaleStatus
+from doorbuster.engine.image import ImageHead, ImageState, ImageSummary, ImageTerms, LineHead
 from doorbuster.engine.line_ports import LineLedger, LineStore
 from doorbuster.engine.ports import (
     Clock,
-    ImageHead,
-    ImageState,
-    ImageSummary,
-    ImageTerms,
-    LineHead,
     SaleStore,
     StockStore,
 )

@@ -14,8 +14,12 @@ from doorbuster.domain import limits
 from doorbuster.domain.draw import commitment_of, entry_id_of, numbers_of, rules_text
 from doorbuster.domain.sale import Sale, SaleMode
 from doorbuster.domain.transitions import SALE_OVER
+from doorbuster.engine.image import LineRow
 from doorbuster.engine.line_ports import DrawRecord, Entry, EntryWord
-from doorbuster.engine.ports import Actor, LineRow, StoreUnavailable
+from doorbuster.engine.ports import (
+    Actor,
+    StoreUnavailable,
+)
 from doorbuster.reference.ledger import ReferenceLedger
 
 _DRAWER: Final = Actor(name="drawer")

@@ -11,8 +11,14 @@ import msgspec
 
 from doorbuster.domain import limits
 from doorbuster.domain.order import Hold
+from doorbuster.engine.image import ImageChunk, ImageState, ImageTerms
 from doorbuster.engine.line_ports import Grant, NewsItem
-from doorbuster.engine.ports import Ask, ImageChunk, ImageState, ImageTerms, Release, Take, TakeWord
+from doorbuster.engine.ports import (
+    Ask,
+    Release,
+    Take,
+    TakeWord,
+)
 
 
 class LineState(msgspec.Struct, kw_only=True):

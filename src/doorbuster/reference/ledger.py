@@ -17,7 +17,13 @@ from doorbuster.domain.order import Order, PaymentView
 from doorbuster.domain.payment import PAYMENT_OPEN
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import ORDER_ARROWS, ORDER_LIVE, OrderStatus, SaleStatus, may_move
-from doorbuster.engine.ports import Actor, Clock, InvariantViolation, LineRow, PendingRelease
+from doorbuster.engine.image import LineRow
+from doorbuster.engine.ports import (
+    Actor,
+    Clock,
+    InvariantViolation,
+    PendingRelease,
+)
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):

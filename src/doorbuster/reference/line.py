@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Sequence
 
 from doorbuster.domain import limits
 from doorbuster.domain.order import Hold
+from doorbuster.engine.image import ImageState
 from doorbuster.engine.line_ports import (
     Grant,
     Granting,
@@ -19,7 +20,9 @@ from doorbuster.engine.line_ports import (
     NewsKind,
     Spot,
 )
-from doorbuster.engine.ports import ImageState, Release
+from doorbuster.engine.ports import (
+    Release,
+)
 from doorbuster.reference.image import Head, Image, LineState
 from doorbuster.reference.stock import ReferenceStockStore
 

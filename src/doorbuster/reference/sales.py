@@ -14,7 +14,10 @@ from doorbuster.domain.order import Hold, Order
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.sale import Sale, SaleTerms, status_at, terms_of
 from doorbuster.domain.transitions import SALE_ARROWS, SALE_OVER, SaleStatus
-from doorbuster.engine.ports import Actor, ImageChunk, LineRow, SpentRow
+from doorbuster.engine.image import ImageChunk, LineRow, SpentRow
+from doorbuster.engine.ports import (
+    Actor,
+)
 from doorbuster.reference.ledger import ReferenceLedger
 
 _CLOCK = Actor(name="clock")

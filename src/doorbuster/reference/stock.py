@@ -10,13 +10,9 @@ from typing import Self
 
 from doorbuster.domain import limits
 from doorbuster.domain.order import Hold
+from doorbuster.engine.image import ImageChunk, ImageHead, ImageSummary, ImageTerms, LineHead
 from doorbuster.engine.ports import (
     Ask,
-    ImageChunk,
-    ImageHead,
-    ImageSummary,
-    ImageTerms,
-    LineHead,
     Release,
     Take,
     Taken,

@@ -18,7 +18,10 @@ from doorbuster.domain.order import Hold
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.sale import Sale, SaleTerms
 from doorbuster.domain.transitions import SALE_ARROWS, SaleStatus
-from doorbuster.engine.ports import Actor, ImageChunk, LineRow, SpentRow
+from doorbuster.engine.image import ImageChunk, LineRow, SpentRow
+from doorbuster.engine.ports import (
+    Actor,
+)
 
 _SQL: Final = load("sales.sql")
 _AFTER_ALL: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"

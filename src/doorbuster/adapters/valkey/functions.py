@@ -17,15 +17,10 @@ from doorbuster.adapters.valkey.line_functions import LINE_SPECS, Spec
 from doorbuster.adapters.valkey.records import SEPARATOR, check_texts
 from doorbuster.adapters.valkey.wire import Part
 from doorbuster.domain.order import Hold
+from doorbuster.engine.image import ImageChunk, ImageHead, ImageState, ImageSummary, ImageTerms, LineHead
 from doorbuster.engine.ports import (
     Ask,
-    ImageChunk,
-    ImageHead,
-    ImageState,
-    ImageSummary,
-    ImageTerms,
     InvariantViolation,
-    LineHead,
     Release,
     Take,
     Taken,

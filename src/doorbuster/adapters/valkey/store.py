@@ -21,12 +21,9 @@ from doorbuster.adapters.valkey.takes import Takes
 from doorbuster.adapters.valkey.wire import Part
 from doorbuster.domain import limits
 from doorbuster.domain.order import Hold
+from doorbuster.engine.image import ImageChunk, ImageHead, ImageSummary, ImageTerms
 from doorbuster.engine.ports import (
     Ask,
-    ImageChunk,
-    ImageHead,
-    ImageSummary,
-    ImageTerms,
     InvariantViolation,
     Release,
     Taken,
