@@ -63,6 +63,7 @@ from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
 from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.rebuilding import Keeper, Rebuilder
 from doorbuster.engine.releasing import OrphanSweep, Releaser
+from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
 from doorbuster.engine.tickets import Tickets
 from doorbuster.engine.watching import LineWatch
@@ -250,6 +251,7 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         ),
         drawing=world.drawing,
         watch=watch,
+        reporting=Reporting(world.sales, world.audits, world.clock),
         operating=Operating(
             sales=world.sales,
             orders=world.orders,

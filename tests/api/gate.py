@@ -28,6 +28,7 @@ from doorbuster.engine.ports import StoreUnavailable
 from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.rebuilding import Rebuilder
 from doorbuster.engine.releasing import Releaser
+from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
 from doorbuster.engine.tickets import Tickets
 from doorbuster.engine.watching import LineWatch
@@ -129,6 +130,7 @@ class Gate:
             queueing=self._queueing(ordering, distrust),
             drawing=Drawing(shop.draws, None, asyncio.to_thread),
             watch=self.watch,
+            reporting=Reporting(shop.sales, shop.audits, clock),
             ready=self._ready,
             metrics=lambda: b"# metrics",
             counters=self.counts,

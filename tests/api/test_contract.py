@@ -58,6 +58,7 @@ PATHS: dict[str, tuple[str, str, object]] = {
     "rebuild-sale": ("POST", "/v1/admin/sales/{sale}/rebuild", {}),
     "audit-sale": ("POST", "/v1/admin/sales/{sale}/audit", {}),
     "latest-audit": ("GET", "/v1/admin/sales/{sale}/audit", None),
+    "report-sale": ("GET", "/v1/admin/sales/{sale}/report", None),
     "list-orders": ("GET", "/v1/admin/sales/{sale}/orders", None),
     "set-blocklist": ("PUT", "/v1/admin/sales/{sale}/blocklist", {"user_ids": ["bob"]}),
     "cancel-order": ("POST", "/v1/admin/orders/{order}/cancelled", {}),
@@ -67,7 +68,7 @@ PATHS: dict[str, tuple[str, str, object]] = {
 BUYER = "reserve join place leave see-order give-back pay"
 OPERATOR = (
     "create-sale list-sales read-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale abort-sale "
-    "rebuild-sale audit-sale latest-audit list-orders set-blocklist cancel-order gateway-book metrics"
+    "rebuild-sale audit-sale latest-audit report-sale list-orders set-blocklist cancel-order gateway-book metrics"
 )
 
 
@@ -175,7 +176,8 @@ def _without_key(route: str) -> Case:
 
 cases_for(
     "see-sale reserve join place leave read-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale "
-    "abort-sale rebuild-sale audit-sale latest-audit list-orders set-blocklist see-order give-back pay cancel-order",
+    "abort-sale rebuild-sale audit-sale latest-audit report-sale list-orders set-blocklist see-order give-back pay "
+    "cancel-order",
     "not-found",
     _no_sale,
 )
@@ -362,7 +364,7 @@ def _simple(route: str, status: int) -> None:
 
 for _route in (
     "see-sale list-sales read-sale change-sale warm-up-sale open-sale pause-sale end-sale abort-sale rebuild-sale "
-    "audit-sale list-orders set-blocklist gateway-book metrics"
+    "audit-sale report-sale list-orders set-blocklist gateway-book metrics"
 ).split():
     _simple(_route, 200)
 _simple("create-sale", 201)

@@ -15,6 +15,7 @@ from doorbuster.api.openapi import document
 from doorbuster.api.operators import OperatorRoutes
 from doorbuster.api.pace import Pace
 from doorbuster.api.queue import QueueRoutes
+from doorbuster.api.report_shapes import ReportView
 from doorbuster.api.routes import Caller, Handler, Parameter, Route, Table
 from doorbuster.api.services import Services
 from doorbuster.api.shapes import (
@@ -213,6 +214,8 @@ def _operator_routes(on: OperatorRoutes, services: Services, system: SystemRoute
               body_required=False, example=_REASON, answers={200: AuditView}, codes=(Code.NOT_FOUND,)),
         route("GET", f"{sale}/audit", "latest-audit", "The latest stored audit", on.latest_audit,
               answers={200: AuditView}, codes=(Code.NOT_FOUND,)),
+        route("GET", f"{sale}/report", "report-sale", "A sale in numbers, and what its forecasts were worth", on.report,
+              answers={200: ReportView}, codes=(Code.NOT_FOUND,)),
         route("GET", f"{sale}/orders", "list-orders", "The sale's orders, oldest first", on.orders,
               query={**_PAGED, "status": _STATUS}, answers={200: OrderList},
               codes=(Code.NOT_FOUND,)),

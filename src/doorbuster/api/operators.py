@@ -10,6 +10,7 @@ from itertools import islice
 from doorbuster.api.auth import Buyers, is_operator
 from doorbuster.api.http import Refused, Reply, Request, json_reply
 from doorbuster.api.reading import body_of, checked_user, cursor_of, id_of, invalid, limit_of, query_of, users_of_csv
+from doorbuster.api.report_shapes import report_view
 from doorbuster.api.routes import Handler
 from doorbuster.api.services import Services
 from doorbuster.api.shapes import (
@@ -149,6 +150,10 @@ class OperatorRoutes:
         if request.parameters["gateway"] != "simulated" or self._services.book is None:
             raise Refused(Refusal(Code.NOT_FOUND, "there is no such gateway whose book could be shown"))
         return json_reply(200, {"charges": await self._services.book()})
+
+    async def report(self, request: Request) -> Reply | Refusal:
+        report = await self._services.reporting.report(id_of(request, "sale_id"))
+        return report if isinstance(report, Refusal) else json_reply(200, report_view(report))
 
     def _view(self, sale: Sale) -> AdminSaleView:
         return admin_sale_view(sale, self._clock.now_ms(), self._services.watch.waiting(sale))

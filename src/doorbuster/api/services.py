@@ -12,6 +12,7 @@ from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.paying import Paying
 from doorbuster.engine.queueing import Queueing
+from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
 from doorbuster.engine.watching import LineWatch
 
@@ -34,6 +35,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     queueing: Queueing
     drawing: Drawing
     watch: LineWatch
+    reporting: Reporting
     ready: Callable[[], Awaitable[list[str]]]
     metrics: Callable[[], bytes]
     counters: Counts

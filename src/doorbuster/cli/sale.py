@@ -139,6 +139,25 @@ def audit(sale: Sale, reason: Reason = "", url: Url = None, data_dir: DataDir = 
         raise typer.Exit(client.REFUSED)
 
 
+@sale_app.command()
+def report(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """A sale in numbers, and how the chances that were told in its line came true."""
+    found = client.Operator(url, data_dir, as_json=as_json).ask("GET", f"{_path(sale)}/report")
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    judged = found.pop("calibration")
+    _print(found, as_json=False)
+    if judged is None or judged["brier"] is None:
+        return
+    print(f"\nChances told in line: Brier score {judged['brier']:.3f}; of always telling the average")
+    print(f"{judged['brier_base_rate']:.3f}; {judged['told']} samples, {judged['unknown']} more were told nothing.\n")
+    rows = [
+        [row["band"], str(row["count"]), f"{row['forecast']:.0%}", f"{row['observed']:.0%}"] for row in judged["bands"]
+    ]
+    _table(["told", "samples", "meant", "came true"], rows)
+
+
 def _verb(name: str, help_text: str) -> None:
     """Commands that differ by one word."""
 
