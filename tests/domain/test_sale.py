@@ -159,7 +159,12 @@ CHANGES: dict[str, object] = {
     "per_user_limit": 2,
     "checkout_ttl_seconds": 60,
     "payment_attempts": 5,
+    "standby_limit": 7,
+    "claim_window_seconds": 30,
+    "entry_opens_ms": NOW + 1,
+    "beacon_round": 9,
 }
+NEVER_CHANGE = {"mode", "beacon_round"}
 MAY_CHANGE_WHILE_SELLING = {
     "title",
     "quantity_available",
@@ -167,6 +172,8 @@ MAY_CHANGE_WHILE_SELLING = {
     "per_user_limit",
     "checkout_ttl_seconds",
     "payment_attempts",
+    "standby_limit",
+    "claim_window_seconds",
 }
 
 
@@ -182,9 +189,37 @@ def test_what_buyers_were_promised_stays(name: str) -> None:
     within = change_refused(sale, changed, now_ms=START)
     over = change_refused(sale, changed, now_ms=END)
 
-    assert (before is None) == (name != "mode")
+    assert (before is None) == (name not in NEVER_CHANGE)
     assert (within is None) == (name in MAY_CHANGE_WHILE_SELLING)
     assert over is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"standby_limit": 1}, "standby_limit"),
+        ({"claim_window_seconds": 60}, "claim_window_seconds"),
+        ({"entry_opens_ms": NOW}, "entry_opens_ms"),
+        ({"mode": SaleMode.QUEUE, "beacon_round": 1}, "beacon_round"),
+        ({"mode": SaleMode.QUEUE, "standby_limit": -1}, "standby_limit"),
+        ({"mode": SaleMode.QUEUE, "claim_window_seconds": 4}, "claim_window_seconds"),
+        ({"mode": SaleMode.QUEUE, "claim_window_seconds": 601}, "claim_window_seconds"),
+        ({"mode": SaleMode.DRAW, "entry_opens_ms": START}, "entry_opens_at"),
+        ({"mode": SaleMode.DRAW, "beacon_round": 0}, "beacon_round"),
+    ],
+)
+def test_terms_of_a_line_that_make_no_sense_are_named(changes: dict[str, object], word: str) -> None:
+    [problem] = problems_of(some_terms(**changes), now_ms=NOW)
+
+    assert word in problem
+
+
+def test_terms_of_a_line_may_be_at_their_bounds() -> None:
+    terms = some_terms(
+        mode=SaleMode.DRAW, standby_limit=0, claim_window_seconds=5, entry_opens_ms=START - 1, beacon_round=1
+    )
+
+    assert problems_of(terms, now_ms=NOW) == []
 
 
 @pytest.mark.parametrize("status", sorted(SALE_OVER))

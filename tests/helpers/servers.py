@@ -60,7 +60,8 @@ class _Own:
     def pause(self) -> None:
         """SIGSTOP: it is there and does not answer."""
         for process in self._family():
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess):  # a helper that ended by itself meanwhile
+                process.suspend()
 
     def resume(self) -> None:
         for process in self._family():
