@@ -26,7 +26,7 @@ from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
 from doorbuster.adapters.processors import Processors
-from doorbuster.adapters.system import SystemClock, SystemIds
+from doorbuster.adapters.system import CpuShare, SystemClock, SystemIds
 from doorbuster.adapters.valkey.line import ValkeyLineStore
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.agents.line import AdmitterAgent, DrawerAgent, LineKeeperAgent, Lines
@@ -189,6 +189,7 @@ async def _gate(settings: Settings, fd: int | None) -> None:
         tickets = Tickets(world.ledger)
         describer = Describer(watch, tickets, world.clock, world.ids)
         services = _services(world, watch, tickets, describer)
+        load = CpuShare()
         beats = Beats()
         beats.every(limits.SNAPSHOT_INTERVAL_MS / 1000, "board", world.board.refresh)
         beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
@@ -208,6 +209,7 @@ async def _gate(settings: Settings, fd: int | None) -> None:
             sockets_max=settings.live_sockets_max,
         )
         beats.every(1.0, "metrics", lambda: _publish_gate(world, hub))
+        beats.every(1.0, "load", lambda: _note_load(describer, load))
         origins = frozenset(settings.allowed_origins.lower().split())
         live = Live(socket_class(hub, origins), {EVENTS_PATH: EventStreams(hub)})
         world.committer.start()
@@ -280,6 +282,11 @@ async def _gate_problems(world: World) -> list[str]:
     if world.board.age_s > _BOARD_AGE_READY_S:
         problems.append("the ledger does not answer")
     return problems
+
+
+async def _note_load(describer: Describer, load: CpuShare) -> None:
+    """Above half a core the far end of a line is asked to ask more rarely."""
+    describer.busy = max(0.0, 2 * load.take() - 1)
 
 
 async def _publish_gate(world: World, hub: Hub) -> None:

@@ -105,6 +105,20 @@ class SystemClock:
         self._trusted, self._suspect_ms = True, None
 
 
+class CpuShare:
+    """How much of one core this process has used since it was last asked, 0 to 1."""
+
+    def __init__(self) -> None:
+        self._cpu = time.process_time()
+        self._wall = time.monotonic()
+
+    def take(self) -> float:
+        cpu, wall = time.process_time(), time.monotonic()
+        share = (cpu - self._cpu) / max(1e-6, wall - self._wall)
+        self._cpu, self._wall = cpu, wall
+        return min(1.0, share)
+
+
 class SystemIds:
     """Implements `engine.ports.Ids`."""
 

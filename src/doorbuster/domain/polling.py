@@ -17,6 +17,8 @@ _PART: Final = 10
 """Behind the front a buyer asks about this often before the turn comes."""
 _PLACE_MS: Final = 5
 """For each place behind the front: a line of any length asks some hundred times a second up to the upper bound."""
+_ASKS_PER_SECOND: Final = 300
+"""What a whole line may ask of a calm gate: three hundredths of a core."""
 _ASKS_PER_OFFER: Final = 4
 _SPREAD: Final = 0.25
 _START_AFTER_MS: Final = 200
@@ -49,7 +51,9 @@ def poll_after_ms(
         wait_ms = min(calm_ms * (1 + busy / 3), _FRONT_MS_MAX / (1 + _SPREAD))
     else:
         turn_ms = behind / moving_per_second * 1_000 if moving_per_second > 0 else limits.POLL_MS_MAX * _PART
-        wait_ms = max(_FRONT_MS_MAX, turn_ms / _PART, behind * _PLACE_MS) * (1 + 3 * busy)
+        # A short line asks oftener than its turn makes worth while: it hears of the end of the sale sooner.
+        enough_ms = max(_FRONT_MS_MAX, waiting * 1_000 / _ASKS_PER_SECOND)
+        wait_ms = min(max(_FRONT_MS_MAX, turn_ms / _PART, behind * _PLACE_MS), enough_ms) * (1 + 3 * busy)
     if offer_ms is not None and behind <= held:
         wait_ms = min(wait_ms, offer_ms / _ASKS_PER_OFFER)
     # The far end is spread below the upper bound, so that it does not ask in step.
