@@ -5,14 +5,15 @@ There is no leader and no lock: raising the epoch is a compare-and-set, so every
 the function refuses to let an overtaken builder write. Read next: `ports.StockStore.begin_image`.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
 from doorbuster.domain import limits
 from doorbuster.domain.sale import Sale, SaleMode
 from doorbuster.domain.transitions import SALE_OVER, SALE_SELLS, SaleStatus
-from doorbuster.engine.image import ImageHead, ImageState, ImageSummary, ImageTerms, LineHead
+from doorbuster.engine.image import ImageChunk, ImageHead, ImageState, ImageSummary, ImageTerms, LineHead
 from doorbuster.engine.line_ports import LineLedger, LineStore
 from doorbuster.engine.ports import (
     Clock,
@@ -79,7 +80,7 @@ class Rebuilder:
         if not await self._stock.begin_image(sale.sale_id, epoch):
             return None
         available = held = 0
-        async for rows in self._sales.image_rows(sale.sale_id, limits.IMAGE_CHUNK):  # R9b
+        async for rows in read_ahead(self._sales.image_rows(sale.sale_id, limits.IMAGE_CHUNK)):  # R9b
             held += sum(hold.quantity for hold in rows.holds)
             if not await self._stock.write_image(sale.sale_id, epoch, rows):  # R9c
                 return None
@@ -120,6 +121,22 @@ class Rebuilder:
         if lost and not await self._line.first_numbers(sale_id, 1):
             moves_ms = await self._sales.time_ms() + limits.LINE_GRACE_MS
         return LineHead(number_next=issued, number_high=high, moves_ms=moves_ms, ended_number=sale.ended_number)
+
+
+async def read_ahead(rows: AsyncIterator[ImageChunk]) -> AsyncIterator[ImageChunk]:
+    """The same rows; the next are read from the ledger while the last are written to the stock counter."""
+    pending = asyncio.ensure_future(_next_of(rows))
+    try:
+        while (chunk := await pending) is not None:
+            pending = asyncio.ensure_future(_next_of(rows))
+            yield chunk
+    finally:
+        pending.cancel()
+        await asyncio.gather(pending, return_exceptions=True)
+
+
+async def _next_of(rows: AsyncIterator[ImageChunk]) -> ImageChunk | None:
+    return await anext(rows, None)
 
 
 class _Seen(msgspec.Struct):
