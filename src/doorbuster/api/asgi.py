@@ -5,7 +5,7 @@ Owns: reading a request of bounded size from ASGI events and sending a reply.
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from doorbuster.api.dispatch import Dispatch
 from doorbuster.api.http import Reply, Request
@@ -13,7 +13,16 @@ from doorbuster.api.http import Reply, Request
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-Stream = Callable[[Scope, Receive, Send, str], Awaitable[None]]
+
+
+class Stream(Protocol):
+    """Answers with what goes on for as long as its reader."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, sale_id: str, /) -> None: ...
+
+    def drain(self) -> None:
+        """End all answers soon: the server stops."""
+        ...
 
 
 class AsgiLane:

@@ -6,6 +6,7 @@ under way, then the end, all of it bounded. Keeps: I4 (an answer that was decide
 
 import asyncio
 import re
+import socket
 from collections.abc import Mapping
 from types import FrameType
 from typing import Any, Final
@@ -29,9 +30,12 @@ _GRACE_S: Final = 10
 class GateServer(uvicorn.Server):
     """Says that it stops before it does, and leaves the rest of the process to whoever runs it."""
 
-    def __init__(self, api: Api, lane: type[FastLane], config: uvicorn.Config, *, notice_s: float) -> None:
+    def __init__(
+        self, api: Api, lane: type[FastLane], live: "Live", config: uvicorn.Config, *, notice_s: float
+    ) -> None:
         super().__init__(config)
         self._api = api
+        self._live = live
         self._lane = lane
         self._notice_s = notice_s
         self._stop_at: float | None = None
@@ -44,6 +48,12 @@ class GateServer(uvicorn.Server):
         self._lane.leaving = True
         super().handle_exit(sig, frame)
         self._captured_signals.clear()  # uvicorn would raise it again and so kill the process before it has cleaned up
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Whoever listens is told first: uvicorn waits for all that is under way, and they would listen on."""
+        for stream in self._live.streams.values():
+            stream.drain()
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second by uvicorn."""
@@ -85,7 +95,7 @@ def server_for(api: Api, *, host: str, port: int, fd: int | None = None, live: L
         timeout_graceful_shutdown=_GRACE_S,
         backlog=4096,
     )
-    return GateServer(api, lane, config, notice_s=_NOTICE_S if fd is None else 0.0)
+    return GateServer(api, lane, live, config, notice_s=_NOTICE_S if fd is None else 0.0)
 
 
 async def serve(api: Api, settings: Settings, *, fd: int | None = None, live: Live | None = None) -> None:

@@ -7,7 +7,7 @@ Read next: `rooms.py`; `socket.py` and `events.py`, which carry the messages.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -25,7 +25,7 @@ from doorbuster.engine.queueing import Queueing, not_drawn
 from doorbuster.engine.watching import LineWatch
 from doorbuster.live import seats as ends
 from doorbuster.live.messages import KINDS, Moved, refused_message
-from doorbuster.live.rooms import Events, Room
+from doorbuster.live.rooms import Events, Room, in_turns
 from doorbuster.live.seats import Seat, Wire
 
 log = structlog.get_logger(__name__)
@@ -131,6 +131,11 @@ class Hub:
     def listening(self) -> int:
         return sum(room.size for room in self._rooms.values())
 
+    @property
+    def full(self) -> bool:
+        """Nobody new is taken."""
+        return self.draining or self.listening >= self.sockets_max
+
     # ------------------------------------------------------------------------------------------------ coming, going
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -197,21 +202,21 @@ class Hub:
         if sale is None:
             return
         now_ms = self._clock.now_ms()
-        self._expire(room, now_ms)
-        self._tell_sale(room, sale, now_ms)
+        telling = self._clock.monotonic() - room.told_at >= PLACES_S
+        if telling:
+            room.told_at = self._clock.monotonic()
+            self._expire(room, now_ms)
+        await self._tell_sale(room, sale, now_ms)
         if nothing_comes_back(sale, now_ms):
-            for seat in [seat for seat in room.everybody() if seat.number]:
-                self._end(room, seat, self._describer.over(sale))
+            await self._end(room, [seat for seat in room.everybody() if seat.number], self._describer.over(sale))
         if not room.size or sale.epoch == 0 or not_drawn(sale):
             return
-        events, free = await room.follow(self._line, sale, now_ms)
-        self._tell_events(room, sale, events)
-        if self._clock.monotonic() - room.told_at < PLACES_S:
-            return
-        room.told_at = self._clock.monotonic()
-        line = self._watch.now(sale.sale_id)
-        moved = Moved(self._describer, sale, line, free=free, now_ms=now_ms, stamp=self._views.stamp)
-        self.told += await room.tell(moved)
+        events, free = await room.follow(self._line, sale, now_ms, telling=telling)
+        await self._tell_events(room, sale, events)
+        if telling and free is not None:
+            line = self._watch.now(sale.sale_id)
+            moved = Moved(self._describer, sale, line, free=free, now_ms=now_ms, stamp=self._views.stamp)
+            self.told += await room.tell(moved)
 
     def _expire(self, room: Room, now_ms: int) -> None:
         for seat in room.everybody():
@@ -219,35 +224,55 @@ class Hub:
                 self.leave(room.sale_id, seat)
                 seat.wire.close(ends.UNAUTHENTICATED, "the token has expired")
 
-    def _tell_sale(self, room: Room, sale: Sale, now_ms: int) -> None:
+    async def _tell_sale(self, room: Room, sale: Sale, now_ms: int) -> None:
         """Pause, resume and end. That nothing is free, or something is again, stands in every place."""
         selling = sale.status in (SaleStatus.ACTIVE, SaleStatus.SOLD_OUT)
         before, room.shown_status = room.shown_status, "selling" if selling else sale.status.value
         if before and before != room.shown_status:
             message = self._views.sale(sale, now_ms)
-            for seat in room.everybody():
+            async for seat in in_turns(room.everybody()):
                 seat.wire.send(message)
 
-    def _tell_events(self, room: Room, sale: Sale, events: Events) -> None:
-        for seat in events.over:
-            self._end(room, seat, self._describer.over(sale))
-        for seat in events.gone:
-            self._end(room, seat, self._describer.left(sale))
+    async def _tell_events(self, room: Room, sale: Sale, events: Events) -> None:
         for seat, order_id in events.granted:
-            self.spawn(self._tell_grant(room.sale_id, seat, order_id))
+            self.spawn(self._tell_grant(room, seat, order_id))
+        for seat in events.lost:
+            self.spawn(self._look_again(room, seat))
+        await self._end(room, events.gone, self._describer.left(sale))
+        await self._end(room, events.over, self._describer.over(sale))
 
-    def _end(self, room: Room, seat: Seat, place: Place) -> None:
-        seat.number = 0
-        seat.wire.send(self._views.place(place, KINDS[place.state]))
-        seat.wire.close(ends.DONE, place.state.value)
-        self.leave(room.sale_id, seat)
+    async def _end(self, room: Room, seats: Sequence[Seat], place: Place) -> None:
+        """The last message of these, which is the same for all."""
+        message = self._views.place(place, KINDS[place.state])
+        async for seat in in_turns(seats):
+            seat.number = 0
+            seat.wire.send(message)
+            seat.wire.close(ends.DONE, place.state.value)
+            self.leave(room.sale_id, seat)
 
-    async def _tell_grant(self, sale_id: str, seat: Seat, order_id: str) -> None:
+    async def _tell_grant(self, room: Room, seat: Seat, order_id: str) -> None:
         async with self._orders:
             try:
-                place = await self._queueing.granted(sale_id, order_id)
+                place = await self._queueing.granted(room.sale_id, order_id)
             except (StoreUnavailable, OutcomeUnknown):
-                seat.number, seat.position = 1, 0  # asked for anew in the next tick
-                return
-        if place is not None:
+                place = None
+        if place is None:
+            seat.number, seat.position = 1, 0  # asked for anew in the next tick
+        elif place.state is EntryState.GRANTED:
+            self._show(seat, place)
+        else:
+            await self._end(room, [seat], place)
+
+    async def _look_again(self, room: Room, seat: Seat) -> None:
+        """As its poll would: that shows the ticket, and has a doubtful image noted."""
+        async with self._orders:
+            place = await self._queueing.place(room.sale_id, seat.user_id, json.loads(seat.ticket))
+        if isinstance(place, Refusal) and place.code is Code.UNAVAILABLE:
+            seat.number, seat.position = 1, 0
+        elif isinstance(place, Refusal):
+            self._turn_away(place, seat.wire)
+            self.leave(room.sale_id, seat)
+        elif place.state in (EntryState.OVER, EntryState.LEFT):
+            await self._end(room, [seat], place)
+        else:
             self._show(seat, place)

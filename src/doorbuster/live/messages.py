@@ -25,6 +25,8 @@ KINDS: Final = {
     EntryState.OVER: "over",
 }
 """The `type` of a message, by the state of the place in it."""
+REMIND_MS: Final = 15_000
+"""How often a place that has not moved is told: with the estimate of now, and as a sign of life."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -45,8 +47,8 @@ class Moved:
         self._end = b',"order":null,"entry_id":null,"as_of":"%b"}' % stamp(now_ms).encode()
 
     def key(self, position: int) -> object:
-        """Equal keys: nothing the buyer could see has changed."""
-        return (position, self.availability, self._sale.status)
+        """Equal keys: nothing the buyer could see has changed, but for the estimate, which is told now and then."""
+        return (position, self.availability, self._sale.status, self._now_ms // REMIND_MS)
 
     def message(self, position: int, ticket: bytes) -> bytes:
         """The whole message for somebody at this position."""

@@ -12,6 +12,7 @@ import re
 from typing import Any, ClassVar, Final, cast
 
 import msgspec
+import structlog
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState, ProtocolError
 from websockets.frames import Frame, Opcode
@@ -23,11 +24,15 @@ from doorbuster.live import seats as ends
 from doorbuster.live.hub import First, Hub
 from doorbuster.live.seats import BUFFER_BYTES_MAX, Seat
 
+log = structlog.get_logger(__name__)
+
 _PATH: Final = re.compile(r"/v1/sales/([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})/queue/live")
 _MESSAGE_BYTES_MAX: Final = 12 * 1024
 """The first message holds a token of at most 8 KiB and a ticket of 1 KiB; nothing after it is read at all."""
 _FIRST_S: Final = 5.0
 """For the first message to arrive."""
+_ADMIT_S: Final = 10.0
+"""For the stores to say where the buyer stands."""
 _PING_S: Final = 25.0
 """Between pings: below the 60 s after which common load balancers end a silent connection."""
 _SILENT_S: Final = 70.0
@@ -148,7 +153,7 @@ class LiveSocket(asyncio.Protocol):
     def _frame(self, frame: Frame) -> None:
         if frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
             return  # answered by the library
-        if self._admitting is not None or self._seat is not None:
+        if self._admitting is not None:
             self._chatter += 1
             if self._chatter > _CHATTER_MAX:
                 self.close(ends.TOO_MANY, "nothing is expected after the first message")
@@ -161,15 +166,19 @@ class LiveSocket(asyncio.Protocol):
         except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
             self.close(ends.BAD_FIRST, 'the first message has to be {"token": "..."}')
             return
-        self._stop_timer()
+        self._restart_timer(_ADMIT_S, lambda: self.close(ends.UNAVAILABLE, "no decision in time"))
         self._admitting = self.hub.spawn(self._admit(first))
 
     async def _admit(self, first: First) -> None:
-        seat = await self.hub.admit(self._sale_id, first, self)
-        self._admitting = None
+        try:
+            seat = await self.hub.admit(self._sale_id, first, self)
+        except Exception:
+            log.exception("a listener could not be admitted")
+            self.close(ends.UNAVAILABLE, "an unforeseen fault")
+            return
         if seat is None:
             return
-        if self._transport is None or self._transport.is_closing():
+        if self._conn is None or self._conn.state is not State.OPEN:
             self.hub.leave(self._sale_id, seat)
             return
         self._seat = seat
@@ -220,8 +229,8 @@ class LiveSocket(asyncio.Protocol):
         """Called by the server when it stops."""
         if self._conn is not None and self._conn.state is State.OPEN:
             self.hub.ask_back(self)
-        elif self._transport is not None:
-            self._transport.close()
+        elif self._transport is not None and (self._conn is None or self._conn.state is State.CONNECTING):
+            self._transport.close()  # one that is being closed ends by itself, or by its timer
 
     # ------------------------------------------------------------------------------------------------ inside
 
