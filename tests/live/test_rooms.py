@@ -8,7 +8,7 @@ from doorbuster.domain.sale import Sale, SaleMode, SaleTerms
 from doorbuster.engine.line_ports import LineAsk
 from doorbuster.engine.ports import Actor
 from doorbuster.engine.rebuilding import Rebuilder
-from doorbuster.live.rooms import Room
+from doorbuster.live.rooms import Events, Room
 from doorbuster.live.seats import Seat
 from doorbuster.reference.clock import ManualClock, SeededIds
 from doorbuster.reference.shop import ReferenceShop
@@ -38,6 +38,8 @@ class Line:
         self.rng = random.Random(seed)
         self.sale: Sale
         self.joined = 0
+        self.issued: dict[str, int] = {}
+        """The lowest number each buyer was told: what stands on the ticket."""
 
     async def open(self, units: int) -> None:
         now = self.clock.now_ms()
@@ -59,20 +61,35 @@ class Line:
         self.joined += 1
         user = f"user {self.joined}"
         ask = LineAsk(user, join=True)
-        await self.shop.line.ask_one(self.sale.sale_id, ask, self.clock.now_ms(), self.sale.epoch, 0)
+        spot = await self.shop.line.ask_one(self.sale.sale_id, ask, self.clock.now_ms(), self.sale.epoch, 0)
+        if spot.number:
+            self.issued[user] = spot.number
         return user
+
+    async def lose(self) -> None:
+        """The store forgets everything; the ledger's part comes back, the line only by tickets."""
+        await self.shop.stock.drop_image(self.sale.sale_id)
+        await self.rebuild(self.sale)
+
+    async def show_ticket(self) -> None:
+        """Somebody comes back with a ticket, whether the line has forgotten it or not."""
+        user = self.rng.choice(sorted(self.issued))
+        ask = LineAsk(user, join=self.rng.random() < 0.5, ticket=self.issued[user])
+        await self.shop.line.ask_one(self.sale.sale_id, ask, self.clock.now_ms(), self.sale.epoch, 0)
 
     def queue(self) -> dict[str, int]:
         image = self.shop.stock.image(self.sale.sale_id)
-        waiting = {**image.queue, **{user: grant.number for user, grant in image.granting.items()}}
-        ranked = sorted(waiting.items(), key=lambda entry: entry[1])
-        return {user: position for position, (user, _) in enumerate(ranked, start=1)}
+        granting = sorted(image.granting.values(), key=lambda grant: grant.number)
+        queue = sorted(image.queue.items(), key=lambda entry: entry[1])
+        # Whoever is being granted a unit is ahead, also of somebody with a lower number who has just come back.
+        ranked = [*(grant.user_id for grant in granting), *(user for user, _ in queue)]
+        return {user: position for position, user in enumerate(ranked, start=1)}
 
     async def happen(self) -> None:
         """One random change of the line."""
         sale_id, epoch, line = self.sale.sale_id, self.sale.epoch, self.shop.line
         image = self.shop.stock.image(sale_id)
-        match self.rng.randrange(5):
+        match self.rng.randrange(6):
             case 0 | 1:
                 await self.join()
             case 2 if image.queue:
@@ -87,11 +104,22 @@ class Line:
                 await line.settle(
                     sale_id, [] if refused else grants, grants if refused else [], mark=grants[-1].number, epoch=epoch
                 )
+            case 5 if self.issued:
+                await self.show_ticket()
             case _:
                 pass
 
 
-@pytest.mark.parametrize("seed", range(25))
+def finish(events: Events, room: Room, seats: dict[str, Seat]) -> None:
+    """What the hub does about the rest: the lost sit down again, whoever waits no more goes."""
+    for seat in events.lost:
+        seat.number, seat.position = 1, 0
+    for seat in [*events.gone, *events.over, *(seat for seat, _ in events.granted)]:
+        room.remove(seat)
+        del seats[seat.user_id]
+
+
+@pytest.mark.parametrize("seed", range(40))
 async def test_places_are_those_of_the_line(seed: int) -> None:
     line = Line(seed)
     await line.open(units=30)
@@ -107,10 +135,17 @@ async def test_places_are_those_of_the_line(seed: int) -> None:
             seats[user].number = 1
             room.add(seats[user])
         if line.rng.random() < 0.03:
-            await line.rebuild(line.sale)
+            await (line.rebuild(line.sale) if line.rng.random() < 0.7 else line.lose())
+        if line.rng.random() < 0.5:
+            events, _ = await room.follow(line.shop.line, line.sale, line.clock.now_ms(), telling=False)
+            finish(events, room, seats)
+            await line.happen()
 
-        await room.follow(line.shop.line, line.sale, line.clock.now_ms())
+        events, free = await room.follow(line.shop.line, line.sale, line.clock.now_ms())
 
+        finish(events, room, seats)
+        if events.lost or free is None:
+            continue
         true = line.queue()
         shown = {user: seat.position for user, seat in seats.items() if seat.number}
         assert shown == {user: true[user] for user in shown}
