@@ -187,17 +187,20 @@ class Hub:
     async def _run(self) -> None:
         while True:
             begun = self._clock.monotonic()
-            for room in list(self._rooms.values()):
-                try:
-                    await self.tick(room)
-                except (StoreUnavailable, OutcomeUnknown):
-                    continue  # places grow old meanwhile, and say so: nothing is sent
-                except Exception:
-                    log.exception("a room could not be told", sale_id=room.sale_id)
+            await self.tick()
             await asyncio.sleep(max(0.05, TICK_S - (self._clock.monotonic() - begun)))
 
-    async def tick(self, room: Room) -> None:
-        """Tell everybody in this room what has changed."""
+    async def tick(self) -> None:
+        """Tell everybody what has changed, room by room."""
+        for room in list(self._rooms.values()):
+            try:
+                await self._tell(room)
+            except (StoreUnavailable, OutcomeUnknown):
+                continue  # places grow old meanwhile, and say so: nothing is sent
+            except Exception:
+                log.exception("a room could not be told", sale_id=room.sale_id)
+
+    async def _tell(self, room: Room) -> None:
         sale = await self._board.look(room.sale_id)
         if sale is None:
             return
@@ -235,9 +238,9 @@ class Hub:
 
     async def _tell_events(self, room: Room, sale: Sale, events: Events) -> None:
         for seat, order_id in events.granted:
-            self.spawn(self._tell_grant(room, seat, order_id))
+            self.spawn(self._alone(room, seat, self._tell_grant(room, seat, order_id)))
         for seat in events.lost:
-            self.spawn(self._look_again(room, seat))
+            self.spawn(self._alone(room, seat, self._look_again(room, seat)))
         await self._end(room, events.gone, self._describer.left(sale))
         await self._end(room, events.over, self._describer.over(sale))
 
@@ -250,14 +253,22 @@ class Hub:
             seat.wire.close(ends.DONE, place.state.value)
             self.leave(room.sale_id, seat)
 
-    async def _tell_grant(self, room: Room, seat: Seat, order_id: str) -> None:
-        async with self._orders:
-            try:
-                place = await self._queueing.granted(room.sale_id, order_id)
-            except (StoreUnavailable, OutcomeUnknown):
-                place = None
-        if place is None:
+    async def _alone(self, room: Room, seat: Seat, work: Coroutine[Any, Any, None]) -> None:
+        """Something for one buyer, beside the tick, a few at once."""
+        try:
+            async with self._orders:
+                await work
+        except (StoreUnavailable, OutcomeUnknown):
             seat.number, seat.position = 1, 0  # asked for anew in the next tick
+        except Exception:
+            log.exception("a listener could not be told", sale_id=room.sale_id)
+            self.leave(room.sale_id, seat)
+            seat.wire.close(ends.UNAVAILABLE, "an unforeseen fault")
+
+    async def _tell_grant(self, room: Room, seat: Seat, order_id: str) -> None:
+        place = await self._queueing.granted(room.sale_id, order_id)
+        if place is None:
+            seat.number, seat.position = 1, 0
         elif place.state is EntryState.GRANTED:
             self._show(seat, place)
         else:
@@ -265,8 +276,7 @@ class Hub:
 
     async def _look_again(self, room: Room, seat: Seat) -> None:
         """As its poll would: that shows the ticket, and has a doubtful image noted."""
-        async with self._orders:
-            place = await self._queueing.place(room.sale_id, seat.user_id, json.loads(seat.ticket))
+        place = await self._queueing.place(room.sale_id, seat.user_id, json.loads(seat.ticket))
         if isinstance(place, Refusal) and place.code is Code.UNAVAILABLE:
             seat.number, seat.position = 1, 0
         elif isinstance(place, Refusal):
