@@ -233,6 +233,20 @@ async def test_event_stream_tells_the_same(shop: Shop) -> None:
     assert (message["type"], list(message)) == ("standby", ["type", *PlaceView.__struct_fields__])
 
 
+async def test_gate_that_stops_ends_its_event_streams_and_is_not_held_up(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as stopping, line(stopping) as (buyer, _):
+        for user in ("first", "ann"):
+            await buyer.join(user)
+        headers = {"Authorization": f"Bearer {buyer_token('ann')}"}
+        async with buyer.session.get(f"{buyer.url}/events", headers=headers) as stream:
+            await stream.content.readline()
+            begun = time.monotonic()
+            text, _ = await asyncio.gather(stream.read(), asyncio.to_thread(stopping.stop))
+
+    assert b'event: close\ndata: {"code": 1012' in text
+    assert time.monotonic() - begun < 8
+
+
 async def test_event_stream_of_a_stranger_ends_with_the_reason(shop: Shop) -> None:
     async with line(shop) as (buyer, _), buyer.session.get(f"{buyer.url}/events") as stream:
         text = (await stream.read()).decode()
