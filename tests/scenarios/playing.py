@@ -4,9 +4,12 @@ from collections import Counter
 
 from doorbuster.domain.audit import compare
 from doorbuster.domain.sale import Sale, availability
+from scenarios import line_laws, line_verbs
 from scenarios.notation import NotationError, Step, read
 from scenarios.stage import Stage
 from scenarios.verbs import OPTIONS, VERBS
+
+assert line_verbs.join, "the line's verbs are in the table once this module is read"
 
 
 async def play(text: str, stage: Stage) -> None:
@@ -37,6 +40,7 @@ async def _check(stage: Stage, step: Step, said: Counter[str]) -> None:
     if sale is None:
         return
     await _check_laws(stage, sale, where)
+    await line_laws.check(stage, sale, where)
     found = await _numbers(stage, step, sale)
     unknown = step.after.keys() - found.keys()
     if unknown:
@@ -63,6 +67,7 @@ async def _numbers(stage: Stage, step: Step, sale: Sale) -> dict[str, str]:
         "pending": "none" if summary is None else str(summary.pending),
         "order": "none" if order is None else order.status.value.lower(),
         "charged": str(sum(row.captured_cents for row in stage.gateway.charges.values())),
+        **await line_laws.numbers(stage, step, sale),
     }
 
 

@@ -5,26 +5,38 @@ Behind every store is a bad wire that a story can script.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from conformance.ledgers import Ledger
 from doorbuster.adapters.valkey.keys import NAMES
+from doorbuster.agents.line import AdmitterAgent, DrawerAgent, LineKeeperAgent, Lines
 from doorbuster.agents.resolver import Resolver
 from doorbuster.agents.selling import ClockAgent, ExpirerAgent, KeeperAgent, ReleaserAgent, SweeperAgent
+from doorbuster.domain.place import Place
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.committing import Committer
+from doorbuster.engine.describing import Describer
 from doorbuster.engine.distrust import Distrust
+from doorbuster.engine.drawing import Drawing
+from doorbuster.engine.entering import Entering
 from doorbuster.engine.expiring import Expirer
+from doorbuster.engine.granting import Admitter, LineKeeper
+from doorbuster.engine.line_ports import DrawLedger, LineStore
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.paying import Paying
-from doorbuster.engine.ports import StockStore
+from doorbuster.engine.ports import OutcomeUnknown, StockStore, StoreUnavailable
+from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.rebuilding import Keeper, Rebuilder
 from doorbuster.engine.releasing import OrphanSweep, Releaser
 from doorbuster.engine.selling import Selling
+from doorbuster.engine.tickets import Tickets
+from doorbuster.engine.watching import LineWatch
 from doorbuster.reference.clock import SeededIds
 from doorbuster.reference.faults import Faults, faulty
 from doorbuster.reference.gateway import ReferenceGateway
@@ -102,17 +114,35 @@ class Gate:
         clock, ids = stage.ledger.clock, stage.ids
         self.board = SaleBoard(sales, clock)
         self.committer = Committer(orders, stock, clock, ids)
-        releaser, rebuilder = Releaser(sales, orders, stock), Rebuilder(sales, stock)
+        releaser = Releaser(sales, orders, stock)
+        rebuilder = Rebuilder(sales, stock, stage.line, stage.lines)
+        distrust = Distrust(sales)
         self.selling = Selling(
             board=self.board,
             committer=self.committer,
             stock=stock,
             orders=orders,
-            distrust=Distrust(sales),
+            distrust=distrust,
             clock=clock,
             ids=ids,
         )
         self.ordering = Ordering(orders, releaser)
+        self.watch = LineWatch(self.board, stage.lines, stock, clock)
+        self.tickets = Tickets(stage.lines)
+        describer = Describer(self.watch, self.tickets, clock, ids)
+        self.queueing = Queueing(
+            board=self.board,
+            line=stage.line,
+            ledger=stage.lines,
+            orders=orders,
+            ordering=self.ordering,
+            entering=Entering(stage.draws, describer, clock, ids),
+            describer=describer,
+            tickets=self.tickets,
+            distrust=distrust,
+            clock=clock,
+            ids=ids,
+        )
         self.operating = Operating(
             sales=sales,
             orders=orders,
@@ -126,22 +156,41 @@ class Gate:
         self.paying = Paying(payments=stage.ledger.payments, gateway=stage.gateway, clock=clock, ids=ids, answer_s=10.0)
         self.auditing = Auditing(sales=sales, orders=orders, audits=stage.ledger.audits, stock=stock, clock=clock)
 
+    async def refresh(self) -> None:
+        """What a gate reads again and again, whoever asks."""
+        await self.board.refresh()
+        with contextlib.suppress(StoreUnavailable, OutcomeUnknown):
+            await self.watch.refresh()
+
 
 class Worker:
     """One worker, whose agents take turns when they are told to."""
 
     def __init__(self, stage: "Stage") -> None:
         sales, orders, stock, clock = stage.sales, stage.orders, stage.stock, stage.ledger.clock
-        self.expirer = Expirer(orders)
+        self.expirer = Expirer(orders, stage.lines)
         self.releaser = Releaser(sales, orders, stock)
         self.sweep = OrphanSweep(orders, stock)
+        self.rows = Lines(sales, clock)
+        rebuilder = Rebuilder(sales, stock, stage.line, stage.lines)
+        self.admitter = Admitter(line=stage.line, orders=orders, distrust=Distrust(sales), clock=clock, ids=stage.ids)
+        self.drawer = DrawerAgent(
+            lines=self.rows,
+            sales=sales,
+            drawing=Drawing(stage.draws, None, _inline),
+            rebuilder=rebuilder,
+            wake=_nobody,
+        )
         self.agents = (
             ClockAgent(sales, orders),
-            KeeperAgent(sales, Keeper(sales, stock, Rebuilder(sales, stock), clock)),
+            self.drawer,
+            KeeperAgent(sales, Keeper(sales, stock, rebuilder, clock)),
             SweeperAgent(sales, self.sweep, _nobody),
             ExpirerAgent(self.expirer, _nobody),
             Resolver(payments=stage.ledger.payments, gateway=stage.gateway, clock=clock, wake=_nobody),
             ReleaserAgent(self.releaser),
+            AdmitterAgent(self.rows, self.admitter),
+            LineKeeperAgent(self.rows, stock, LineKeeper(stage.lines, stage.line)),
         )
 
 
@@ -150,29 +199,54 @@ def _nobody(agent: str) -> None:
     del agent
 
 
+async def _inline(work: Callable[..., Any], *args: Any) -> Any:
+    """Nothing else could run meanwhile anyway."""
+    return work(*args)
+
+
 class Stage:
     """The shop of one story. `open` before the first step, `close` after the last."""
 
-    def __init__(self, ledger: Ledger, stock: StockStore, server: StockServer, *, seed: int = 1) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        stock: StockStore,
+        server: StockServer,
+        *,
+        line: LineStore,
+        draws: DrawLedger,
+        seed: int = 1,
+    ) -> None:
         self.ledger = ledger
         self.server = server
         self.ids = SeededIds(seed)
-        self.faults = {"stock": Faults(), "ledger": Faults(), "gateway": Faults()}
+        self.faults = {"stock": Faults(), "line": Faults(), "ledger": Faults(), "gateway": Faults()}
         self.stock = faulty(stock, self.faults["stock"])
         self.sales = faulty(ledger.sales, self.faults["ledger"])
         self.orders = faulty(ledger.orders, self.faults["ledger"])
+        self.line = faulty(line, self.faults["line"])
+        self.lines = faulty(ledger.lines, self.faults["ledger"])
+        self.draws = faulty(draws, self.faults["ledger"])
         self.gateway = ReferenceGateway(self.faults["gateway"])
         self.gates = [Gate(self) for _ in range(GATES)]
         self.workers = [Worker(self), Worker(self)]
         self.sale_id = ""
         self.latest: dict[str, str] = {}
         """The order each buyer got last."""
+        self.places: dict[str, Place] = {}
+        """What each buyer was told last of a place in the line."""
+        self.tickets: dict[str, str] = {}
+        self.http = 0
+        """The status of the last refusal by the line, as it leaves over HTTP."""
+        self.granted: set[int] = set()
+        """Numbers known to have been granted."""
         self.intents: Counter[str] = Counter()
         self._standing: set[asyncio.Task[object]] = set()
 
     async def open(self) -> None:
         for gate in self.gates:
             gate.committer.start()
+            await gate.tickets.refresh()
         self.note_standing()
 
     def note_standing(self) -> None:
@@ -189,4 +263,4 @@ class Stage:
             done, _ = await asyncio.wait(working, timeout=10)
             assert done, f"still at work: {working}"
         for gate in self.gates:
-            await gate.board.refresh()
+            await gate.refresh()

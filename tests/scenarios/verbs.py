@@ -2,6 +2,7 @@
 
 reserve, cancel, pay        what a buyer does, at gate `at=`
 sale, change, block, open, pause, resume, end, abort, rebuild, warm-up, audit      what an operator does
+(the line's: `line_verbs.py`)
 advance, work, expire, relay, sweep, resolve, keep      time, and the turns of the worker `of=`
 fault, lose, remember, throw-back, orphan, late, refund      what goes wrong, and what no gate does yet
 """
@@ -42,11 +43,11 @@ def verb(name: str, *options: str) -> Callable[[Verb], Verb]:
     return register
 
 
-def _gate(stage: Stage, step: Step) -> Gate:
+def gate_of(stage: Stage, step: Step) -> Gate:
     return stage.gates[step.number("at", 1) - 1]
 
 
-def _worker(stage: Stage, step: Step) -> Worker:
+def worker_of(stage: Stage, step: Step) -> Worker:
     return stage.workers[step.number("of", 1) - 1]
 
 
@@ -66,7 +67,7 @@ async def reserve(stage: Stage, step: Step) -> list[str]:
 
 async def _reserve(stage: Stage, step: Step, buyer: str) -> str:
     stage.intents[buyer] += 1
-    answer = await _gate(stage, step).selling.reserve(
+    answer = await gate_of(stage, step).selling.reserve(
         step.options.get("sale", stage.sale_id),
         buyer,
         quantity=step.number("quantity", 1),
@@ -85,7 +86,7 @@ async def cancel(stage: Stage, step: Step) -> list[str]:
 
     async def one(buyer: str) -> str:
         user = None if step.options.get("by") == "operator" else buyer
-        ordering = _gate(stage, step).ordering
+        ordering = gate_of(stage, step).ordering
         answer = await ordering.cancel(_order_of(stage, step, buyer), user, OPERATOR)
         return answer.status.value.lower() if isinstance(answer, Order) else answer.code.value
 
@@ -98,7 +99,7 @@ async def pay(stage: Stage, step: Step) -> list[str]:
 
     async def one(buyer: str) -> str:
         stage.intents[buyer] += 1
-        answer = await _gate(stage, step).paying.pay(
+        answer = await gate_of(stage, step).paying.pay(
             _order_of(stage, step, buyer),
             buyer,
             payment_method=step.options.get("method", "pm_ok"),
@@ -114,9 +115,13 @@ async def pay(stage: Stage, step: Step) -> list[str]:
 # ---------------------------------------------------------------------------------------------------- the operator
 
 
-@verb("sale", "units", "per_buyer", "hold_ttl", "price", "starts_in", "lasts", "mode")
+@verb(
+    *("sale", "units", "per_buyer", "hold_ttl", "price", "starts_in", "lasts", "mode"),
+    *("standby", "claim_window", "entries_in"),
+)
 async def sale(stage: Stage, step: Step) -> list[str]:
-    """sale units= [per_buyer=1] [hold_ttl=10m] [price=1500] [starts_in=0s] [lasts=1h] [mode=race]"""
+    """sale units= [per_buyer=1] [hold_ttl=10m] [price=1500] [starts_in=0s] [lasts=1h] [mode=race|queue|draw]
+    [standby=] [claim_window=] [entries_in=]"""
     now = stage.ledger.clock.now_ms()
     start = now + step.span_ms("starts_in", "0s")
     terms = SaleTerms(
@@ -130,6 +135,9 @@ async def sale(stage: Stage, step: Step) -> list[str]:
         mode=SaleMode(step.options.get("mode", "race")),
         per_user_limit=step.number("per_buyer", 1),
         checkout_ttl_seconds=step.span_ms("hold_ttl", "10m") // 1_000,
+        standby_limit=step.number("standby", 0) if "standby" in step.options else None,
+        claim_window_seconds=step.span_ms("claim_window", "") // 1_000 if "claim_window" in step.options else None,
+        entry_opens_ms=now + step.span_ms("entries_in", "") if "entries_in" in step.options else None,
     )
     created = await stage.gates[0].operating.create(terms, OPERATOR)
     if isinstance(created, Refusal):
@@ -142,28 +150,36 @@ def _status(answer: Sale | Refusal) -> list[str]:
     return [answer.code.value if isinstance(answer, Refusal) else answer.status.value.lower()]
 
 
-@verb("change", "units", "per_buyer", "price", "ends_in", "at")
+_NUMBERS: Final = (
+    ("units", "quantity_available"),
+    ("per_buyer", "per_user_limit"),
+    ("price", "price_cents"),
+    ("standby", "standby_limit"),
+)
+
+
+@verb("change", *(name for name, _ in _NUMBERS), "ends_in", "at")
 async def change(stage: Stage, step: Step) -> list[str]:
-    """change [units=] [per_buyer=] [ends_in=] [price=] -> the status | a refusal"""
+    """change [units=] [per_buyer=] [standby=] [ends_in=] [price=] -> the status | a refusal"""
     changes: dict[str, object] = {}
-    for name, term in (("units", "quantity_available"), ("per_buyer", "per_user_limit"), ("price", "price_cents")):
+    for name, term in _NUMBERS:
         if name in step.options:
             changes[term] = step.number(name, 0)
     if "ends_in" in step.options:
         changes["end_ms"] = stage.ledger.clock.now_ms() + step.span_ms("ends_in", "0s")
-    return _status(await _gate(stage, step).operating.change(stage.sale_id, changes, OPERATOR))
+    return _status(await gate_of(stage, step).operating.change(stage.sale_id, changes, OPERATOR))
 
 
 @verb("block", "at")
 async def block(stage: Stage, step: Step) -> list[str]:
     """block B1 B2: they and nobody else are blocked; without a name nobody is."""
-    answer = await _gate(stage, step).operating.set_blocklist(stage.sale_id, step.names, OPERATOR)
+    answer = await gate_of(stage, step).operating.set_blocklist(stage.sale_id, step.names, OPERATOR)
     return [answer.code.value] if isinstance(answer, Refusal) else [str(answer.total)]
 
 
 def _operate(name: str) -> None:
     async def play(stage: Stage, step: Step) -> list[str]:
-        operating = _gate(stage, step).operating
+        operating = gate_of(stage, step).operating
         method: Callable[[str, Actor], Awaitable[Sale | Refusal]] = getattr(operating, name.replace("-", "_"))
         return _status(await method(stage.sale_id, OPERATOR))
 
@@ -177,7 +193,7 @@ for _name in ("open", "pause", "resume", "end", "abort", "rebuild", "warm-up"):
 @verb("audit", "at")
 async def audit(stage: Stage, step: Step) -> list[str]:
     """audit -> in_step | drifted | unknown"""
-    report = await _gate(stage, step).auditing.audit(stage.sale_id, OPERATOR)
+    report = await gate_of(stage, step).auditing.audit(stage.sale_id, OPERATOR)
     return [report.code.value if isinstance(report, Refusal) else report.verdict.value]
 
 
@@ -195,7 +211,8 @@ async def advance(stage: Stage, step: Step) -> list[str]:
 async def work(stage: Stage, step: Step) -> list[str]:
     """Every agent of a worker has a turn, as often as it takes them to follow one another."""
     for _ in range(2):
-        for agent in _worker(stage, step).agents:
+        for agent in worker_of(stage, step).agents:
+            worker_of(stage, step).rows.forget()  # time stands still here, rows do not
             with contextlib.suppress(
                 StoreUnavailable, OutcomeUnknown
             ):  # as the agents' loop does: there is a next turn
@@ -232,7 +249,7 @@ async def sweep(stage: Stage, step: Step) -> list[str]:
 
 @verb("fault", "times")
 async def fault(stage: Stage, step: Step) -> list[str]:
-    """fault stock|ledger|gateway METHOD reply_lost|not_executed [times=1]"""
+    """fault stock|line|ledger|gateway METHOD reply_lost|not_executed [times=1]"""
     where, method, kind = step.names
     stage.faults[where].script(method, *[Fault(kind)] * step.number("times", 1))
     return []
