@@ -1,7 +1,7 @@
 """Ten thousand listeners in one process: `python -m bench.live_client`, a plan on stdin.
 
 As little as a client can do: an upgrade, one masked frame, then counting what comes. One line when everybody was told
-a place, one with the figures at the end.
+a place, one with the figures, and one when everybody was told that it is over.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from bench.load import Plan, buyer_token
 
 _KEY: Final = "dGhlIHNhbXBsZSBub25jZQ=="
 _AT_ONCE: Final = 200
+_END_S: Final = 5.0
 
 
 class LivePlan(msgspec.Struct, kw_only=True):
@@ -37,6 +38,13 @@ class LiveTally(msgspec.Struct, kw_only=True):
     bytes_each: float
 
 
+class LiveEnd(msgspec.Struct, kw_only=True):
+    """`last_at` is when the last one was told, on the machine's monotonic clock."""
+
+    told: int
+    last_at: float
+
+
 class Listener(asyncio.Protocol):
     """Counts frames; never answers anything but the handshake."""
 
@@ -47,6 +55,7 @@ class Listener(asyncio.Protocol):
         self.times: list[float] = []
         self.size = 0
         self.lost = False
+        self.ended: asyncio.Future[float] = told.get_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -81,6 +90,8 @@ class Listener(asyncio.Protocol):
                 self.size += start + size
                 if not self._told.done():
                     self._told.set_result(None)
+            elif self._buffer[0] == 0x88:
+                self.ended.set_result(time.monotonic())
             self._buffer = self._buffer[start + size :]
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -128,6 +139,9 @@ async def main() -> None:
         bytes_each=sum(listener.size for listener in listeners) / max(1, messages),
     )
     print(msgspec.json.encode(tally).decode(), flush=True)
+    ended, _ = await asyncio.wait([listener.ended for listener in listeners], timeout=_END_S)
+    end = LiveEnd(told=len(ended), last_at=max((one.result() for one in ended), default=0.0))
+    print(msgspec.json.encode(end).decode(), flush=True)
 
 
 if __name__ == "__main__":
