@@ -12,17 +12,19 @@ from typing import Protocol
 import asyncpg
 
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
+from doorbuster.adapters.postgres.draws import PostgresDrawLedger
 from doorbuster.adapters.postgres.lines import PostgresLineLedger
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Connection, Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
 from doorbuster.domain.transitions import OrderStatus
-from doorbuster.engine.line_ports import LineLedger
+from doorbuster.engine.line_ports import DrawLedger, LineLedger
 from doorbuster.engine.payment_ports import Begun, PayAsk, PaymentStore
 from doorbuster.engine.ports import AuditStore, OrderStore, SaleStore
 from doorbuster.reference.audits import ReferenceAuditStore
 from doorbuster.reference.clock import ManualClock
+from doorbuster.reference.draws import ReferenceDrawLedger
 from doorbuster.reference.ledger import ReferenceLedger
 from doorbuster.reference.line_ledger import ReferenceLineLedger
 from doorbuster.reference.orders import ReferenceOrderStore
@@ -61,6 +63,8 @@ class Ledger(Protocol):
     @property
     def lines(self) -> LineLedger: ...
     @property
+    def draws(self) -> DrawLedger: ...
+    @property
     def clock(self) -> ManualClock: ...
 
     async def advance_ms(self, by_ms: int) -> None:
@@ -74,8 +78,6 @@ class Ledger(Protocol):
 
 
 class MemoryLedger:
-    """`rows` is what it holds, for those who draw from it."""
-
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.rows = ReferenceLedger(clock)
@@ -84,6 +86,7 @@ class MemoryLedger:
         self.audits = ReferenceAuditStore(self.rows)
         self.payments = ReferencePaymentStore(self.rows)
         self.lines = ReferenceLineLedger(self.rows)
+        self.draws = ReferenceDrawLedger(self.rows)
 
     async def advance_ms(self, by_ms: int) -> None:
         self.clock.advance_ms(by_ms)
@@ -102,6 +105,7 @@ class PostgresLedger:
         self.audits = PostgresAuditStore(database)
         self.payments = PostgresPaymentStore(database)
         self.lines = PostgresLineLedger(database)
+        self.draws = PostgresDrawLedger(database)
         self.sql = sql
 
     async def advance_ms(self, by_ms: int) -> None:

@@ -6,15 +6,11 @@ import pytest
 import structlog
 
 from conformance.ledgers import MemoryLedger, postgres_ledger
-from doorbuster.adapters.postgres.draws import PostgresDrawLedger
-from doorbuster.adapters.postgres.pool import connect
 from doorbuster.adapters.valkey.line import ValkeyLineStore
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.reference.clock import ManualClock
-from doorbuster.reference.draws import ReferenceDrawLedger
-from doorbuster.reference.line import ReferenceLineStore
 from doorbuster.reference.stock import ReferenceStockStore
-from scenarios.stage import MemoryServer, Stage, ValkeyServer
+from scenarios.stage import Stage, ValkeyServer, stage_in_memory
 
 
 @pytest.fixture(autouse=True)
@@ -37,21 +33,14 @@ def servers(request: pytest.FixtureRequest) -> tuple[str, str] | None:
 async def stage(servers: tuple[str, str] | None) -> AsyncIterator[Stage]:
     clock = ManualClock()
     if servers is None:
-        stock, memory = ReferenceStockStore(), MemoryLedger(clock)
-        draws = ReferenceDrawLedger(memory.rows)
-        yield Stage(memory, stock, MemoryServer(stock), line=ReferenceLineStore(stock), draws=draws)
+        yield stage_in_memory(MemoryLedger(clock), ReferenceStockStore())
         return
     database_url, valkey_url = servers
     valkey = await ValkeyStockStore.connect(valkey_url)
     line = ValkeyLineStore(valkey)
     try:
         async with postgres_ledger(database_url, clock) as ledger:
-            database = await connect(database_url)  # in the same time: the database has the clock
-            try:
-                draws = PostgresDrawLedger(database)
-                yield Stage(ledger, valkey, ValkeyServer(valkey_url), line=line, draws=draws)
-            finally:
-                await database.close()
+            yield Stage(ledger, valkey, ValkeyServer(valkey_url), line=line)
     finally:
         await line.close()
         await valkey.close()

@@ -10,10 +10,14 @@ import asyncio
 
 from doorbuster.domain.outcomes import RULES, Code, Refusal
 from doorbuster.domain.place import Place
+from doorbuster.domain.waiting import LONGER
 from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
 from scenarios.notation import Step
 from scenarios.stage import Stage
 from scenarios.verbs import gate_of, verb, worker_of
+
+_REMEMBERED_MS = 10_000
+"""How long at least a gate knows that it has told somebody "at once"."""
 
 
 @verb("join", "ticket", "at")
@@ -22,7 +26,7 @@ async def join(stage: Stage, step: Step) -> list[str]:
     queueing = gate_of(stage, step).queueing
 
     async def one(buyer: str) -> str:
-        return _told(stage, buyer, await queueing.join(stage.sale_id, buyer, _ticket(stage, step, buyer)))
+        return _told(stage, step, buyer, await queueing.join(stage.sale_id, buyer, _ticket(stage, step, buyer)))
 
     return list(await asyncio.gather(*(one(buyer) for buyer in step.names)))
 
@@ -33,7 +37,7 @@ async def place(stage: Stage, step: Step) -> list[str]:
     queueing = gate_of(stage, step).queueing
 
     async def one(buyer: str) -> str:
-        return _told(stage, buyer, await queueing.place(stage.sale_id, buyer, _ticket(stage, step, buyer)))
+        return _told(stage, step, buyer, await queueing.place(stage.sale_id, buyer, _ticket(stage, step, buyer)))
 
     return list(await asyncio.gather(*(one(buyer) for buyer in step.names)))
 
@@ -44,7 +48,7 @@ async def leave(stage: Stage, step: Step) -> list[str]:
     queueing = gate_of(stage, step).queueing
 
     async def one(buyer: str) -> str:
-        return _told(stage, buyer, await queueing.leave(stage.sale_id, buyer))
+        return _told(stage, step, buyer, await queueing.leave(stage.sale_id, buyer))
 
     return list(await asyncio.gather(*(one(buyer) for buyer in step.names)))
 
@@ -54,18 +58,29 @@ def _ticket(stage: Stage, step: Step, buyer: str) -> str | None:
     return None if shown is None else stage.tickets[buyer if shown == "own" else shown]
 
 
-def _told(stage: Stage, buyer: str, answer: Place | Refusal) -> str:
+def _told(stage: Stage, step: Step, buyer: str, answer: Place | Refusal) -> str:
     """The word of an answer, which is remembered as a buyer's browser remembers it."""
     if isinstance(answer, Refusal):
         stage.http = RULES[answer.code].status
         assert (stage.http < 500) == (answer.code is not Code.UNAVAILABLE)
         return answer.code.value
-    stage.places[buyer] = answer
+    before = stage.told.get((step.number("at", 1), buyer))
+    assert before is None or not _longer_in_silence(before, answer), f"line {step.line}: {before.eta} {answer.eta}"
+    stage.told[step.number("at", 1), buyer] = stage.places[buyer] = answer
     if answer.ticket is not None:
         stage.tickets[buyer] = answer.ticket
     if answer.order is not None:
         stage.latest[buyer] = answer.order.order_id
     return answer.state.value
+
+
+def _longer_in_silence(before: Place, now: Place) -> bool:
+    """C2: the same gate tells the same buyer, who stands no further back, a longer time and not why."""
+    if before.position is None or now.position is None or now.position > before.position or before.eta.high is None:
+        return False
+    if now.as_of_ms - before.as_of_ms > _REMEMBERED_MS or now.eta.reason.startswith((LONGER, "the sale is paused")):
+        return False
+    return now.eta.high is None or now.eta.high > before.eta.high
 
 
 # ---------------------------------------------------------------------------------------------------- the worker

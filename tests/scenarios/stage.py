@@ -7,7 +7,7 @@ Behind every store is a bad wire that a story can script.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from doorbuster.engine.drawing import Drawing
 from doorbuster.engine.entering import Entering
 from doorbuster.engine.expiring import Expirer
 from doorbuster.engine.granting import Admitter, LineKeeper
-from doorbuster.engine.line_ports import DrawLedger, LineStore
+from doorbuster.engine.line_ports import LineStore
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.paying import Paying
@@ -41,6 +41,7 @@ from doorbuster.reference.clock import SeededIds
 from doorbuster.reference.faults import Faults, faulty
 from doorbuster.reference.gateway import ReferenceGateway
 from doorbuster.reference.image import Image
+from doorbuster.reference.line import ReferenceLineStore
 from doorbuster.reference.stock import ReferenceStockStore
 from helpers.servers import call
 
@@ -214,7 +215,6 @@ class Stage:
         server: StockServer,
         *,
         line: LineStore,
-        draws: DrawLedger,
         seed: int = 1,
     ) -> None:
         self.ledger = ledger
@@ -226,7 +226,7 @@ class Stage:
         self.orders = faulty(ledger.orders, self.faults["ledger"])
         self.line = faulty(line, self.faults["line"])
         self.lines = faulty(ledger.lines, self.faults["ledger"])
-        self.draws = faulty(draws, self.faults["ledger"])
+        self.draws = faulty(ledger.draws, self.faults["ledger"])
         self.gateway = ReferenceGateway(self.faults["gateway"])
         self.gates = [Gate(self) for _ in range(GATES)]
         self.workers = [Worker(self), Worker(self)]
@@ -235,6 +235,8 @@ class Stage:
         """The order each buyer got last."""
         self.places: dict[str, Place] = {}
         """What each buyer was told last of a place in the line."""
+        self.told: dict[tuple[int, str], Place] = {}
+        """The same by gate."""
         self.tickets: dict[str, str] = {}
         self.http = 0
         """The status of the last refusal by the line, as it leaves over HTTP."""
@@ -264,3 +266,7 @@ class Stage:
             assert done, f"still at work: {working}"
         for gate in self.gates:
             await gate.refresh()
+
+
+def stage_in_memory(ledger: Ledger, stock: ReferenceStockStore) -> Stage:
+    return Stage(ledger, stock, MemoryServer(stock), line=ReferenceLineStore(stock))

@@ -9,13 +9,12 @@ from doorbuster.reference.clock import ManualClock
 from doorbuster.reference.stock import ReferenceStockStore
 from scenarios.notation import NotationError, read, span_ms
 from scenarios.playing import play
-from scenarios.stage import MemoryServer, Stage
+from scenarios.stage import Stage, stage_in_memory
 
 
 @pytest.fixture
 def memory() -> Stage:
-    stock = ReferenceStockStore()
-    return Stage(MemoryLedger(ManualClock()), stock, MemoryServer(stock))
+    return stage_in_memory(MemoryLedger(ManualClock()), ReferenceStockStore())
 
 
 def test_line_is_read_in_its_parts() -> None:

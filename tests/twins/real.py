@@ -7,6 +7,7 @@ import asyncpg
 
 from conformance.ledgers import postgres_ledger
 from doorbuster.adapters.postgres.pool import Pool
+from doorbuster.adapters.valkey.line import ValkeyLineStore
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.domain import limits
 from doorbuster.domain.audit import AuditReport, Verdict
@@ -105,7 +106,9 @@ async def real_desk(terms: Terms, database_url: str, valkey_url: str) -> AsyncGe
             ledger = await stack.enter_async_context(postgres_ledger(database_url, clock))
             valkey = await ValkeyStockStore.connect(valkey_url)
             stack.push_async_callback(valkey.close)
-            stage = Stage(ledger, valkey, ValkeyServer(valkey_url), seed=seed * 1_000)
+            line = ValkeyLineStore(valkey)
+            stack.push_async_callback(line.close)
+            stage = Stage(ledger, valkey, ValkeyServer(valkey_url), line=line, seed=seed * 1_000)
             stack.push_async_callback(stage.close)
             stages.append(stage)
         [step] = read(f"sale units={terms.quantity} per_buyer={terms.limit} hold_ttl=60s")

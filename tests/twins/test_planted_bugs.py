@@ -7,14 +7,13 @@ from doorbuster.engine.ports import InvariantViolation
 from doorbuster.reference.clock import ManualClock
 from doorbuster.reference.stock import ReferenceStockStore
 from scenarios.playing import play
-from scenarios.stage import MemoryServer, Stage
+from scenarios.stage import stage_in_memory
 from scenarios.test_stories import STORIES
 from twins.planted import PLANTED, Planted
 
 
 async def tell(story: str, planted: Planted) -> None:
-    stock = planted.stock()
-    await play(STORIES[story], Stage(planted.ledger(ManualClock()), stock, MemoryServer(stock)))
+    await play(STORIES[story], stage_in_memory(planted.ledger(ManualClock()), planted.stock()))
 
 
 @pytest.mark.parametrize("name", PLANTED)
