@@ -4,7 +4,7 @@ Owns: the two ports. Keeps: in their docstrings, what each must promise so that 
 Every gateway passes `tests/payments/conformance.py`. Read next: `settling.py`, which uses both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol, assert_never
 
@@ -21,6 +21,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     names the charge for ever. `ref` is the gateway's own name for it, once known."""
 
     key: str
+    sale_id: str
     order_id: str
     amount_cents: int
     currency: str
@@ -88,6 +89,37 @@ NoAnswer = NotExecuted | Unknown
 Found = Authorized | Declined | ActionRequired | Captured | Voided | Absent | NoAnswer
 
 
+class BookEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A charge as the gateway's own book has it: what reconciliation compares payments with (P10). `key` is the
+    authorization's key, `captured_cents` and `refunded_cents` are totals. A charge nobody has heard of since its
+    tombstone was made is `voided` and not `authorized`."""
+
+    key: str
+    order_id: str
+    amount_cents: int
+    currency: str
+    authorized: bool
+    captured_cents: int
+    refunded_cents: int
+    voided: bool
+    ref: str = ""
+
+
+class News(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway's webhook said, its signature found good. It is only a reason to look: never believed for a state
+    or an amount. `key` is the charge's key, empty where the event is about nothing of ours."""
+
+    event_id: str
+    kind: str
+    key: str
+
+
+class NotNews(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook that is not the gateway's, or is too old, or cannot be read; `reason` names no secret."""
+
+    reason: str
+
+
 class Gateway(Protocol):
     """A payment gateway. No method raises for what a gateway or a network does: that is an answer.
 
@@ -119,6 +151,21 @@ class Gateway(Protocol):
 
     async def look_up(self, charge: Charge) -> Found:
         """What became of the charge. Changes nothing."""
+        ...
+
+    @property
+    def default_method(self) -> str | None:
+        """What the charger uses for a buyer without a stored method; None: such orders wait for one."""
+        ...
+
+    def book(self, sale_id: str) -> AsyncIterator[BookEntry]:
+        """Every charge of a sale that the gateway has, in no order, each once. Raises StoreUnavailable if the gateway
+        does not say all of it: half a book proves nothing."""
+        ...
+
+    def read_news(self, headers: Mapping[str, str], body: bytes, now_ms: int) -> News | NotNews:
+        """Check the signature of a webhook on its raw bytes, with a tolerance of its age, and read it. Names of
+        headers are in small letters. Several secrets may be valid at once, for rotation."""
         ...
 
     async def close(self) -> None: ...

@@ -170,6 +170,7 @@ def charge_of(attempt: Attempt) -> Charge:
     """What the gateway is told, from committed columns only."""
     return Charge(
         key=gateway_key(attempt, Operation.AUTHORIZE),
+        sale_id=attempt.order.sale_id,
         order_id=attempt.order.order_id,
         amount_cents=attempt.amount_cents,
         currency=attempt.currency,

@@ -1,0 +1,2 @@
+-- Money: extended holds, lapsed holds, refunds, reconciliation.
+select 1;

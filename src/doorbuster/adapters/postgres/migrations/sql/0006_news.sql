@@ -1,0 +1,2 @@
+-- News: what gateways say by themselves.
+select 1;

@@ -1,0 +1,2 @@
+-- Shop events: what the shop is told.
+select 1;

@@ -1,0 +1,12 @@
+"""Money: extended holds, lapsed holds, refunds, reconciliation."""
+
+from doorbuster.adapters.postgres.migrations.steps import execute_files
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    execute_files("0005_money.sql")
