@@ -91,6 +91,7 @@ class SaleBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     claim_window_seconds: int | None = None
     entry_opens_at: Time | None = None
     beacon_round: int | None = None
+    max_lapsed_holds: int | None = limits.LAPSED_HOLDS_DEFAULT
 
     def terms(self) -> SaleTerms:
         fields = msgspec.structs.asdict(self)
@@ -115,6 +116,7 @@ class SaleChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     standby_limit: int | msgspec.UnsetType | None = msgspec.UNSET
     claim_window_seconds: int | msgspec.UnsetType | None = msgspec.UNSET
     entry_opens_at: Time | msgspec.UnsetType | None = msgspec.UNSET
+    max_lapsed_holds: int | msgspec.UnsetType | None = msgspec.UNSET
     reason: Reason = ""
 
     def changes(self) -> dict[str, object]:
@@ -172,6 +174,7 @@ class AdminSaleView(msgspec.Struct, kw_only=True):
     claim_window_seconds: int | None
     entry_opens_at: str | None
     beacon_round: int | None
+    max_lapsed_holds: int | None
     status: str
     quantity_sold: int
     quantity_paid: int

@@ -42,6 +42,7 @@ def create(
     claim_window_seconds: Annotated[int | None, typer.Option(help="A grant nobody looks at ends early.")] = None,
     entry_opens: Annotated[str | None, typer.Option(help="From when a draw takes entries. Default: at once.")] = None,
     beacon_round: Annotated[int | None, typer.Option(help="The beacon's round to mix into the draw.")] = None,
+    max_lapsed_holds: Annotated[int | None, typer.Option(help="Unpaid holds a buyer may let run out. Default: 2.")] = None,
     url: Url = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -64,6 +65,7 @@ def create(
         "claim_window_seconds": claim_window_seconds,
         "entry_opens_at": None if entry_opens_ms is None else times.rfc3339(entry_opens_ms),
         "beacon_round": beacon_round,
+        "max_lapsed_holds": max_lapsed_holds,
     }
     body: client.Body = {
         "product_id": product,

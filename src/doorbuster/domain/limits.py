@@ -22,6 +22,10 @@ SALE_WINDOW_SECONDS_MAX: Final = 31 * 86_400
 """A flash sale lasts minutes; a month is a mistyped date."""
 PAYMENT_ATTEMPTS_DEFAULT: Final = 3
 PAYMENT_ATTEMPTS_MAX: Final = 20
+LAPSED_HOLDS_DEFAULT: Final = 2
+LAPSED_HOLDS_MAX: Final = 1_000
+EXTENSION_SECONDS_MAX: Final = 600
+"""By how much a hold may go on in all because its payment could not begin or is not done: bounded, and always shown."""
 STANDBY_LIMIT_MAX: Final = 100_000_000
 CLAIM_WINDOW_SECONDS_MIN: Final = 5
 """Shorter than a far-away buyer's next poll would take units from people who are there."""

@@ -43,6 +43,8 @@ assert PAYMENT_ANSWER_S * 1000 < PAYMENT_QUIET_MS
 
 FREE_GATEWAY: Final = "none"
 """What an attempt of a free order names as its gateway: nobody was called."""
+EXTERNAL_GATEWAY: Final = "external"
+"""What an attempt names as its gateway where the shop charged, and has to give back, by itself."""
 
 PAYMENT_OPEN: Final = frozenset(
     {

@@ -64,6 +64,8 @@ class SaleTerms(msgspec.Struct, frozen=True, kw_only=True):
     """From when a draw takes entries; None: from its creation."""
     beacon_round: int | None = None
     """The round of the public beacon that is mixed into a draw, named in advance; None: no beacon."""
+    max_lapsed_holds: int | None = limits.LAPSED_HOLDS_DEFAULT
+    """A buyer who let so many holds run out unpaid gets no more; None: any number."""
 
 
 class Sale(SaleTerms, frozen=True, kw_only=True):
@@ -156,6 +158,8 @@ def problems_of(terms: SaleTerms, *, now_ms: int) -> list[str]:
         ),
         _range_problem("payment_attempts", terms.payment_attempts, 1, limits.PAYMENT_ATTEMPTS_MAX),
     ]
+    if terms.max_lapsed_holds is not None:
+        found.append(_range_problem("max_lapsed_holds", terms.max_lapsed_holds, 1, limits.LAPSED_HOLDS_MAX))
     found += _line_problems(terms)
     if terms.currency not in CURRENCIES:
         found.append(f"currency {terms.currency!r} is not an ISO 4217 code in capital letters, such as USD")

@@ -24,7 +24,9 @@ GRANT_DIGEST = "line"
 
 _IDS_MIN = 64
 
-_REFUSED_FOR_GOOD = frozenset({CommitWord.BLOCKED, CommitWord.LIMIT, CommitWord.SEEN, CommitWord.MISMATCH})
+_REFUSED_FOR_GOOD = frozenset(
+    {CommitWord.BLOCKED, CommitWord.LIMIT, CommitWord.LAPSED, CommitWord.SEEN, CommitWord.MISMATCH}
+)
 """The ledger will never make an order of this grant, but may of the one behind it."""
 
 

@@ -246,6 +246,10 @@ class LineLedger(Protocol):
         """The id of this buyer's latest order in the sale, live ones first; for sales whose line is gone."""
         ...
 
+    async def lapsed_holds(self, sale_id: str, user_id: str) -> int:
+        """How many of this buyer's holds in the sale ran out unpaid."""
+        ...
+
     async def pulse(self, sale_id: str) -> Pulse | None: ...
 
     async def sealing_keys(self) -> Sequence[SealingKey]:

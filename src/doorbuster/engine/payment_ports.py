@@ -6,12 +6,13 @@ Every gateway passes `tests/payments/conformance.py`. Read next: `settling.py`, 
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 import msgspec
 
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.payment import Attempt, VoidReason
+from doorbuster.engine.ports import Actor
 
 # ---------------------------------------------------------------------------------------------------- the gateway
 
@@ -228,6 +229,9 @@ def not_begun(word: NotBegunWord, *, attempts: int) -> Refusal:
             assert_never(word)
 
 
+NOTHING_TO_REFUND: Final = "nothing was captured for this order; an order that is reserved is cancelled instead"
+
+
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
     word: BeginWord
     attempt: Attempt
@@ -253,7 +257,8 @@ class PaymentStore(Protocol):
         ...
 
     async def decline(self, payment_id: str, reason: str) -> Attempt:
-        """SENT to DECLINED. The order stays RESERVED."""
+        """SENT to DECLINED. The order stays RESERVED while its buyer has attempts left; else, and in a sale that
+        charges by itself, it is CANCELLED and its units released in the same transaction."""
         ...
 
     async def confirm(self, payment_id: str, ref: str) -> Attempt:
@@ -284,9 +289,20 @@ class PaymentStore(Protocol):
         """REFUND_DUE to REFUNDED."""
         ...
 
+    async def refund(self, order_id: str, actor: Actor) -> Attempt | Refusal:
+        """The captured attempt of a PAID order to REFUND_DUE, its units back on sale, in one transaction; money that
+        no gateway of ours took is REFUNDED at once. A repeat answers with the same attempt. NOT_FOUND; CONFLICT if
+        there is nothing to give back."""
+        ...
+
+    async def refund_aborted(self, sale_id: str, *, actor: Actor, limit: int) -> int:
+        """The same for up to `limit` PAID orders of an aborted sale. Returns how many; repeat until 0."""
+        ...
+
     async def claim(self, *, gateway: str, quiet_ms: int, limit: int) -> Sequence[Attempt]:
         """Unfinished attempts of this gateway that nobody has touched for `quiet_ms`, the oldest first. Claiming
-        touches them, so two resolvers at once share the work, and what a dead one claimed is claimed again."""
+        touches them, so two resolvers at once share the work, and what a dead one claimed is claimed again. One that
+        withholds its unit for longer than PAYMENT_ALARM_MS is put into quarantine."""
         ...
 
     async def attempts(self, order_id: str) -> Sequence[Attempt]:

@@ -216,6 +216,7 @@ class CommitWord(StrEnum):
     OVER = "over"
     BLOCKED = "blocked"
     LIMIT = "limit"
+    LAPSED = "lapsed"  # the buyer let too many holds run out unpaid
     NO_STOCK = "no_stock"  # divergence: Valkey had stock that the ledger has not
 
 

@@ -18,6 +18,7 @@ from doorbuster.engine.entering import Entering
 from doorbuster.engine.line_ports import LineAsk, LineLedger, LineStore, LineWord, Spot
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.ports import Actor, Clock, Ids, OrderStore, OutcomeUnknown, StoreUnavailable
+from doorbuster.engine.selling import lapsed_refusal
 from doorbuster.engine.tickets import Tickets
 
 _BLOCKS_TRIED = 3
@@ -114,6 +115,9 @@ class Queueing:
         order = await self._orders.get(spot.hold_id)
         if order is None or order.status is OrderStatus.RESERVED:
             return await self._granted(sale, order)
+        if order.status is OrderStatus.EXPIRED and sale.max_lapsed_holds is not None:
+            if await self._ledger.lapsed_holds(sale.sale_id, user_id) >= sale.max_lapsed_holds:
+                return lapsed_refusal(sale)  # said now: the ledger would refuse the grant after the whole wait
         # What was granted is paid for or gone, so it is no answer to a wish for another unit.
         again = await self._ask(sale, LineAsk(user_id, join=True, done=spot.number))
         if isinstance(again, Refusal):

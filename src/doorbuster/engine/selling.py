@@ -179,6 +179,8 @@ class Selling:
                 return Refusal(Code.BLOCKED, "this account may not take part in this sale")
             case CommitWord.LIMIT:
                 return _limit(sale)
+            case CommitWord.LAPSED:
+                return lapsed_refusal(sale)
             case _:  # TOMBSTONED: the sweep gave the unit back before this commit arrived (C11)
                 return _unavailable("the reservation took too long; nothing was taken")
 
@@ -238,6 +240,12 @@ class Selling:
 
 def _unavailable(detail: str) -> Refusal:
     return Refusal(Code.UNAVAILABLE, detail, limits.RETRY_AFTER_SECONDS_UNAVAILABLE * 1000)
+
+
+def lapsed_refusal(sale: Sale) -> Refusal:
+    """What a buyer hears who may not hold another unit."""
+    detail = f"{sale.max_lapsed_holds} of this buyer's holds ran out unpaid; no more are given in this sale"
+    return Refusal(Code.LIMIT_EXCEEDED, detail)
 
 
 def _limit(sale: Sale) -> Refusal:

@@ -48,6 +48,12 @@ class ReferenceLedger:
         """Paid orders whose units went back on sale."""
         self.allowances: defaultdict[str, Counter[str]] = defaultdict(Counter[str])
         """Units held or bought, by sale and buyer."""
+        self.lapsed: defaultdict[str, Counter[str]] = defaultdict(Counter[str])
+        """Holds that ran out unpaid, by sale and buyer."""
+        self.extended: Counter[str] = Counter()
+        """Seconds by which holds were lengthened, by order."""
+        self.given_up: set[str] = set()
+        """Orders of which an attempt was voided: their buyers tried to pay."""
         self.releases: dict[int, PendingRelease] = {}
         self.blocked: defaultdict[str, set[str]] = defaultdict(set[str])
         self.numbers: dict[tuple[str, int], str] = {}
@@ -142,6 +148,8 @@ class ReferenceLedger:
         for order in closing:
             self._give_back(order, LogKind(status.value.lower()), paid=False)
             self.write_order(order, status=status, closed_ms=self.clock.now_ms())
+            if status is OrderStatus.EXPIRED and order.order_id not in self.given_up:
+                self.lapsed[order.sale_id][order.user_id] += 1
         return len(closing)
 
     def _give_back(self, order: Order, kind: LogKind, *, paid: bool) -> None:

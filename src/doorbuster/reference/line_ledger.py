@@ -82,6 +82,9 @@ class ReferenceLineLedger:
         latest = max(own, key=lambda order: (self._ledger.owns_units(order), order.order_id), default=None)
         return None if latest is None else latest.order_id
 
+    async def lapsed_holds(self, sale_id: str, user_id: str) -> int:
+        return self._ledger.lapsed[sale_id][user_id]
+
     async def pulse(self, sale_id: str) -> Pulse | None:
         sale = self._ledger.sales.get(sale_id)
         if sale is None:

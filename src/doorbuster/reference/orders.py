@@ -10,6 +10,7 @@ from doorbuster.domain import limits
 from doorbuster.domain.chain import LogKind
 from doorbuster.domain.order import Hold, Order
 from doorbuster.domain.outcomes import Code, Refusal
+from doorbuster.domain.payment import PAYMENT_ATTEMPT_MS
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import SALE_OVER, OrderStatus, SaleStatus
 from doorbuster.engine.ports import Actor, CommitBatch, Committed, CommitWord, Page, PendingRelease
@@ -59,6 +60,9 @@ class ReferenceOrderStore:
         units = self._ledger.allowances[sale.sale_id][hold.user_id] + hold.quantity
         if hold.quantity < 1 or units > sale.per_user_limit:  # I6
             return CommitWord.LIMIT
+        lapsed = self._ledger.lapsed[sale.sale_id][hold.user_id]
+        if sale.max_lapsed_holds is not None and lapsed >= sale.max_lapsed_holds:
+            return CommitWord.LAPSED
         if not 1 <= len(hold.user_id) <= limits.USER_ID_LENGTH_MAX:  # a row that cannot be stored is given back
             return CommitWord.LIMIT
         if (sale.sale_id, hold.number) in self._ledger.numbers:  # I10: somebody else's, or its key had found it
@@ -150,8 +154,17 @@ class ReferenceOrderStore:
 
     async def expire_due(self, *, limit: int) -> int:
         now = self._ledger.clock.now_ms()
+        self._extend_paying(now)
         due = [order for order in self._closable() if order.expires_ms <= now]  # I11
         return self._ledger.close(due[:limit], OrderStatus.EXPIRED)
+
+    def _extend_paying(self, now_ms: int) -> None:
+        """One extension for a hold whose payment is open when its time is over (P1)."""
+        for order in list(self._ledger.orders.values()):
+            due = order.status is OrderStatus.RESERVED and order.expires_ms <= now_ms
+            if due and self._ledger.payment_open(order) and not self._ledger.extended[order.order_id]:
+                self._ledger.extended[order.order_id] = PAYMENT_ATTEMPT_MS // 1000
+                self._ledger.write_order(order, expires_ms=now_ms + PAYMENT_ATTEMPT_MS)
 
     async def next_expiry_ms(self) -> int | None:
         return min((order.expires_ms for order in self._closable()), default=None)

@@ -12,11 +12,18 @@ import msgspec
 from doorbuster.domain import limits
 from doorbuster.domain.order import Order, PaymentView
 from doorbuster.domain.outcomes import Code, Refusal
-from doorbuster.domain.payment import FREE_GATEWAY, PAYMENT_OPEN, PAYMENT_UNFINISHED, Attempt, VoidReason
+from doorbuster.domain.payment import (
+    EXTERNAL_GATEWAY,
+    FREE_GATEWAY,
+    PAYMENT_OPEN,
+    PAYMENT_UNFINISHED,
+    Attempt,
+    VoidReason,
+)
 from doorbuster.domain.sale import PaymentMode, Sale
 from doorbuster.domain.transitions import PAYMENT_ARROWS, OrderStatus, PaymentState, SaleStatus, may_move
-from doorbuster.engine.payment_ports import BeginWord, Begun, NotBegunWord, PayAsk, not_begun
-from doorbuster.engine.ports import InvariantViolation
+from doorbuster.engine.payment_ports import NOTHING_TO_REFUND, BeginWord, Begun, NotBegunWord, PayAsk, not_begun
+from doorbuster.engine.ports import Actor, InvariantViolation
 from doorbuster.reference.ledger import ReferenceLedger
 
 
@@ -57,7 +64,7 @@ class ReferencePaymentStore:
             return NotBegunWord.ABORTED
         if order.expires_ms <= self._ledger.clock.now_ms():  # I11
             return NotBegunWord.EXPIRED
-        if sale.payment_mode is not PaymentMode.CHECKOUT:
+        if sale.payment_mode is PaymentMode.EXTERNAL:
             return NotBegunWord.ELSEWHERE
         if declined >= sale.payment_attempts or len(past) >= limits.PAYMENT_ATTEMPTS_MAX:
             return NotBegunWord.USED_UP
@@ -94,7 +101,14 @@ class ReferencePaymentStore:
         return self._move(payment_id, PaymentState.SENT, PaymentState.INTENT)
 
     async def decline(self, payment_id: str, reason: str) -> Attempt:
-        return self._move(payment_id, PaymentState.DECLINED, PaymentState.SENT, decline_reason=reason)
+        row = self._move(payment_id, PaymentState.DECLINED, PaymentState.SENT, decline_reason=reason)
+        sale = self._ledger.sales[row.order.sale_id]
+        past = [self.rows[other] for other in self._of_order[row.order.order_id]]
+        declined = sum(other.state is PaymentState.DECLINED for other in past)
+        last = sale.payment_mode is PaymentMode.AUTO or declined >= sale.payment_attempts
+        if row.state is PaymentState.DECLINED and last:
+            self._ledger.close([row.order], OrderStatus.CANCELLED)
+        return self._shown(row)
 
     async def confirm(self, payment_id: str, ref: str) -> Attempt:
         row = self._move(payment_id, PaymentState.AUTHORIZED, PaymentState.SENT, gateway_ref=ref)
@@ -131,6 +145,38 @@ class ReferencePaymentStore:
     async def refunded(self, payment_id: str) -> Attempt:
         return self._move(payment_id, PaymentState.REFUNDED, PaymentState.REFUND_DUE)
 
+    async def refund(self, order_id: str, actor: Actor) -> Attempt | Refusal:
+        order = self._ledger.orders.get(order_id)
+        if order is None or order.idempotency_key is None:
+            return Refusal(Code.NOT_FOUND, "there is no such order")
+        self._refund(order, actor)
+        past = (self.rows[payment_id] for payment_id in reversed(self._of_order[order_id]))
+        row = next((row for row in past if row.state in (PaymentState.REFUND_DUE, PaymentState.REFUNDED)), None)
+        return Refusal(Code.CONFLICT, NOTHING_TO_REFUND) if row is None else self._shown(row)
+
+    async def refund_aborted(self, sale_id: str, *, actor: Actor, limit: int) -> int:
+        sale = self._ledger.sales.get(sale_id)
+        if sale is None or sale.status is not SaleStatus.CANCELLED:
+            return 0
+        paid = [order for order in self._ledger.orders_of(sale_id, OrderStatus.PAID) if self._captured(order)]
+        for order in paid[:limit]:
+            self._refund(order, actor)
+        return len(paid[:limit])
+
+    def _captured(self, order: Order) -> Attempt | None:
+        rows = (self.rows[payment_id] for payment_id in self._of_order[order.order_id])
+        return next((row for row in rows if row.state is PaymentState.CAPTURED), None)
+
+    def _refund(self, order: Order, actor: Actor) -> None:
+        row = self._captured(order)
+        if row is None or order.status is not OrderStatus.PAID:
+            return
+        self._move(row.payment_id, PaymentState.REFUND_DUE, PaymentState.CAPTURED)
+        self._ledger.mark_returned(order.order_id)
+        if row.gateway in (FREE_GATEWAY, EXTERNAL_GATEWAY):
+            self._move(row.payment_id, PaymentState.REFUNDED, PaymentState.REFUND_DUE)
+        self._ledger.note(order.sale_id, "refund", actor)
+
     async def claim(self, *, gateway: str, quiet_ms: int, limit: int) -> Sequence[Attempt]:
         now = self._ledger.clock.now_ms()
         due = [
@@ -160,6 +206,8 @@ class ReferencePaymentStore:
 
     def _keep(self, row: Attempt) -> None:
         self.rows[row.payment_id] = row
+        if row.state is PaymentState.VOIDED:
+            self._ledger.given_up.add(row.order.order_id)
         if self._of_order[row.order.order_id][-1] == row.payment_id:
             self._ledger.show_payment(row.order.order_id, _view(row))
 

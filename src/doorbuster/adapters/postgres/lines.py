@@ -59,6 +59,12 @@ class PostgresLineLedger:
         row = await self._database.fetchrow(_SQL["order_of"], sale_id, user_id)
         return None if row is None else str(row["order_id"])
 
+    async def lapsed_holds(self, sale_id: str, user_id: str) -> int:
+        if not is_id(sale_id) or not is_text(user_id):
+            return 0
+        row = await self._database.fetchrow(_SQL["lapsed_holds"], sale_id, user_id)
+        return 0 if row is None else row["lapsed_holds"]
+
     async def pulse(self, sale_id: str) -> Pulse | None:
         if not is_id(sale_id):
             return None

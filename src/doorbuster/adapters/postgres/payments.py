@@ -18,8 +18,8 @@ from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.payment import Attempt, VoidReason
 from doorbuster.domain.transitions import PaymentState
-from doorbuster.engine.payment_ports import BeginWord, Begun, NotBegunWord, PayAsk, not_begun
-from doorbuster.engine.ports import InvariantViolation
+from doorbuster.engine.payment_ports import NOTHING_TO_REFUND, BeginWord, Begun, NotBegunWord, PayAsk, not_begun
+from doorbuster.engine.ports import Actor, InvariantViolation
 
 _SQL: Final = queries.load("payments.sql")
 _NOT_BEGUN: Final = frozenset(NotBegunWord)
@@ -131,6 +131,24 @@ class PostgresPaymentStore:
 
     async def refunded(self, payment_id: str) -> Attempt:
         return await self._refunded.ask(payment_id)
+
+    async def refund(self, order_id: str, actor: Actor) -> Attempt | Refusal:
+        if not is_id(order_id):
+            return Refusal(Code.NOT_FOUND, "there is no such order")
+        [row] = await self._database.write(_SQL["refund"], order_id, actor.name, actor.reason)
+        match row["word"]:
+            case "refunding":
+                return _attempt_of(row)
+            case "not_found":
+                return Refusal(Code.NOT_FOUND, "there is no such order")
+            case _:
+                return Refusal(Code.CONFLICT, NOTHING_TO_REFUND)
+
+    async def refund_aborted(self, sale_id: str, *, actor: Actor, limit: int) -> int:
+        if not is_id(sale_id):
+            return 0
+        [row] = await self._database.write(_SQL["refund_aborted"], sale_id, actor.name, actor.reason, limit)
+        return row["refunding"]
 
     async def claim(self, *, gateway: str, quiet_ms: int, limit: int) -> Sequence[Attempt]:
         return [_attempt_of(row) for row in await self._database.write(_SQL["claim"], gateway, quiet_ms, limit)]

@@ -45,6 +45,7 @@ def sale_of(row: asyncpg.Record) -> Sale:
         claim_window_seconds=row["claim_window_seconds"],
         entry_opens_ms=row["entry_opens_ms"],
         beacon_round=row["beacon_round"],
+        max_lapsed_holds=row["max_lapsed_holds"],
         number_high=row["number_high"],
         granted_mark=row["granted_mark"],
         ended_number=row["ended_number"],

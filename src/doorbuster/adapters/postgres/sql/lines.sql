@@ -38,6 +38,9 @@ where sale_id = $1 and user_id = $2 and idempotency_key is not null
 order by status = 'RESERVED' or status = 'PAID' and returned_at is null desc, order_id desc
 limit 1
 
+-- name: lapsed_holds
+select lapsed_holds from user_sale_eligibility where sale_id = $1 and user_id = $2
+
 -- name: pulse
 -- Sums that are kept and a hundred and twenty rows at most, whatever the size of the sale. A minute is sixty whole
 -- seconds, the present one included.

@@ -41,7 +41,11 @@ from flash_sales s
 cross join lateral (
     select from sale_orders o
     where o.sale_id = s.sale_id and o.status = 'RESERVED' and o.expires_at <= (select clock_timestamp())
-        and not exists (select from open_payments p where p.order_id = o.order_id)
+        -- An open payment keeps a hold from ending, and lengthens it once.
+        and (
+            o.extended_seconds = 0
+            or not exists (select from open_payments p where p.order_id = o.order_id)
+        )
     order by o.expires_at
     limit 1
 ) due

@@ -28,6 +28,12 @@ select * from refund_due_payments($1)
 -- name: refunded
 select * from refunded_payments($1)
 
+-- name: refund
+select word, (shown).* from refund_order($1, $2, $3)
+
+-- name: refund_aborted
+select refund_aborted($1, $2, $3, $4) as refunding
+
 -- name: claim
 select * from claim_payments($1, $2, $3)
 

@@ -13,6 +13,7 @@ select * from sale_view where sale_id < $1 order by sale_id desc limit $2
 select s.* from sale_view s
 where s.status not in ('ENDED', 'CANCELLED')
     or s.quantity_sold > s.quantity_paid
+    or s.status = 'CANCELLED' and s.quantity_paid > 0  -- refunds to come
     or exists (select from sale_releases r where r.sale_id = s.sale_id)
 order by s.sale_id
 

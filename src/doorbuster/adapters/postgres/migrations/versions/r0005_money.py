@@ -9,4 +9,4 @@ depends_on = None
 
 
 def upgrade() -> None:
-    execute_files("0005_money.sql")
+    execute_files("0005_money.sql", "0005_terms.sql", "0005_commit.sql", "0005_payments.sql")
