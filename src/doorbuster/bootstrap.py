@@ -19,6 +19,8 @@ from doorbuster.adapters.beacon import build_beacon
 from doorbuster.adapters.payments import build_gateway
 from doorbuster.adapters.payments.simulated import SimulatedGateway
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
+from doorbuster.adapters.postgres.balance import PostgresBalanceStore
+from doorbuster.adapters.postgres.charges import PostgresChargeStore
 from doorbuster.adapters.postgres.draws import PostgresDrawLedger
 from doorbuster.adapters.postgres.lines import PostgresLineLedger
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
@@ -31,6 +33,7 @@ from doorbuster.adapters.valkey.line import ValkeyLineStore
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.agents.line import AdmitterAgent, DrawerAgent, LineKeeperAgent, Lines
 from doorbuster.agents.loop import AgentLoops
+from doorbuster.agents.money import ChargerAgent, ReconcilerAgent
 from doorbuster.agents.resolver import Resolver
 from doorbuster.agents.selling import (
     AuditorAgent,
@@ -46,9 +49,11 @@ from doorbuster.api.server import Live, serve
 from doorbuster.api.services import Services
 from doorbuster.config import Settings
 from doorbuster.domain import limits
+from doorbuster.domain.breaker import BreakerState
 from doorbuster.domain.sale import SaleMode
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.board import SaleBoard
+from doorbuster.engine.charging import Charging
 from doorbuster.engine.committing import Committer
 from doorbuster.engine.describing import Describer
 from doorbuster.engine.distrust import Distrust
@@ -62,6 +67,8 @@ from doorbuster.engine.paying import Paying
 from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
 from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.rebuilding import Keeper, Rebuilder
+from doorbuster.engine.reconciling import Reconciler
+from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.releasing import OrphanSweep, Releaser
 from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
@@ -108,6 +115,12 @@ class World:
         self.rebuilder = Rebuilder(self.sales, stock, self.line, self.ledger)
         self.processors = Processors()
         self.drawing = Drawing(self.draws, build_beacon(settings), self.processors)
+        self.charges = PostgresChargeStore(database)
+        self.balance = PostgresBalanceStore(database)
+        self.refunding = Refunding(
+            payments=self.payments, orders=self.orders, gateway=self.gateway, releaser=self.releaser, clock=clock
+        )
+        self.reconciler = Reconciler(sales=self.sales, balance=self.balance, gateway=self.gateway, clock=clock)
         self.auditing = Auditing(sales=self.sales, orders=self.orders, audits=self.audits, stock=stock, clock=clock)
 
 
@@ -219,6 +232,7 @@ async def _gate(settings: Settings, fd: int | None) -> None:
         finally:
             await hub.stop()
             await services.paying.stop()
+            await world.refunding.stop()
             await world.committer.stop()
             await beats.stop()
 
@@ -261,10 +275,14 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
             board=world.board,
             rebuilder=world.rebuilder,
             releaser=world.releaser,
+            refunding=world.refunding,
             clock=world.clock,
             ids=world.ids,
         ),
         auditing=world.auditing,
+        refunding=world.refunding,
+        reconciler=world.reconciler,
+        charges=world.charges,
         paying=Paying(payments=world.payments, gateway=world.gateway, clock=world.clock, ids=world.ids),
         book=world.gateway.book if isinstance(world.gateway, SimulatedGateway) else None,
         ready=lambda: _gate_problems(world),
@@ -326,9 +344,17 @@ async def _worker(settings: Settings) -> None:
         def wake(name: str) -> None:
             loops.wake(name)
 
+        charging = Charging(
+            charges=world.charges,
+            payments=world.payments,
+            gateway=world.gateway,
+            clock=world.clock,
+            ids=world.ids,
+            ended=lambda: wake(ReleaserAgent.name),
+        )
         loops = AgentLoops(
             [
-                ClockAgent(world.sales, world.orders),
+                ClockAgent(world.sales, world.orders, world.refunding),
                 KeeperAgent(world.sales, Keeper(world.sales, world.stock, world.rebuilder, world.clock)),
                 ExpirerAgent(Expirer(world.orders, world.ledger), wake),
                 ReleaserAgent(world.releaser),
@@ -340,6 +366,8 @@ async def _worker(settings: Settings) -> None:
                     lines=lines, sales=world.sales, drawing=world.drawing, rebuilder=world.rebuilder, wake=wake
                 ),
                 Resolver(payments=world.payments, gateway=world.gateway, clock=world.clock, wake=wake),
+                ChargerAgent(charging),
+                ReconcilerAgent(world.reconciler, world.balance, world.gateway.name),
             ],
             world.clock,
             world.ids,
@@ -347,6 +375,7 @@ async def _worker(settings: Settings) -> None:
         beats = Beats()
         beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
         beats.every(1.0, "metrics", lambda: _publish_worker(world, loops))
+        beats.every(5.0, "money", lambda: _publish_money(world, charging))
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -354,7 +383,15 @@ async def _worker(settings: Settings) -> None:
         log.info("worker is at work", agents=len(loops.reports))
         await stop.wait()
         await loops.stop()
+        await charging.stop()
         await beats.stop()
+
+
+async def _publish_money(world: World, charging: Charging) -> None:
+    telemetry.CHARGES_UNDER_WAY.set(charging.under_way)
+    telemetry.CHARGES_WITHOUT_METHOD.set(charging.without_method)
+    telemetry.BREAKER_OPEN.set(charging.breaker.state is not BreakerState.CLOSED)
+    telemetry.QUARANTINED.set(await world.balance.quarantined())
 
 
 async def _publish_worker(world: World, loops: AgentLoops) -> None:

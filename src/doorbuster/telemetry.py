@@ -37,6 +37,24 @@ SALE_UNITS = Gauge(
 LINE_LENGTH = Gauge(
     "doorbuster_line_length", "Buyers who wait in live sales with a line.", ["sale_id"], multiprocess_mode="livemax"
 )
+QUARANTINED = Gauge(
+    "doorbuster_payments_quarantined",
+    "Payments without an end that withhold a unit for longer than they may; a person has to look.",
+    multiprocess_mode="livemax",
+)
+CHARGES_UNDER_WAY = Gauge(
+    "doorbuster_charges_under_way", "Charges of stored methods under way.", multiprocess_mode="livesum"
+)
+CHARGES_WITHOUT_METHOD = Gauge(
+    "doorbuster_charges_without_method",
+    "Orders to be charged whose buyers have not stored a method.",
+    multiprocess_mode="livemax",
+)
+BREAKER_OPEN = Gauge(
+    "doorbuster_gateway_breaker_open",
+    "1 while no charge is begun because the payment gateway does not answer.",
+    multiprocess_mode="livemax",
+)
 LISTENERS = Gauge("doorbuster_live_connections", "Buyers who listen to a line.", multiprocess_mode="livesum")
 LIVE_MESSAGES = Counter("doorbuster_live_messages", "Places told to buyers who listen.")
 

@@ -27,6 +27,8 @@ from doorbuster.engine.paying import Paying
 from doorbuster.engine.ports import StoreUnavailable
 from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.rebuilding import Rebuilder
+from doorbuster.engine.reconciling import Reconciler
+from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.releasing import Releaser
 from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
@@ -34,8 +36,8 @@ from doorbuster.engine.tickets import Tickets
 from doorbuster.engine.watching import LineWatch
 from doorbuster.reference.clock import ManualClock, SeededIds
 from doorbuster.reference.gateway import ReferenceGateway
-from doorbuster.reference.payments import ReferencePaymentStore
 from doorbuster.reference.shop import ReferenceShop
+from helpers.balance import MemoryBalance
 
 SECRET = "a secret of the tests, thirty-two bytes long at least"
 ADMIN = "the operator's token of the tests"
@@ -96,7 +98,8 @@ class Gate:
             **{"buyer_secret": SecretStr(SECRET), "admin_token": SecretStr(ADMIN), "dev_identities": True, **settings}
         )
         shop, clock, ids = self.shop, self.clock, self.ids
-        self.payments = ReferencePaymentStore(shop.ledger)
+        self.payments = shop.payments
+        self.balance = MemoryBalance(self.payments)
         self.board = SaleBoard(shop.sales, clock)
         releaser = Releaser(shop.sales, shop.orders, shop.stock)
         self.committer = Committer(shop.orders, shop.stock, clock, ids)
@@ -122,11 +125,15 @@ class Gate:
                 board=self.board,
                 rebuilder=Rebuilder(shop.sales, shop.stock, shop.line, shop.lines),
                 releaser=releaser,
+                refunding=self._refunding(releaser),
                 clock=clock,
                 ids=ids,
             ),
             auditing=Auditing(sales=shop.sales, orders=shop.orders, audits=shop.audits, stock=shop.stock, clock=clock),
             paying=Paying(payments=self.payments, gateway=self.gateway, clock=clock, ids=ids),
+            refunding=self._refunding(releaser),
+            reconciler=Reconciler(sales=shop.sales, balance=self.balance, gateway=self.gateway, clock=clock),
+            charges=shop.charges,
             queueing=self._queueing(ordering, distrust),
             drawing=Drawing(shop.draws, None, asyncio.to_thread),
             watch=self.watch,
@@ -138,6 +145,15 @@ class Gate:
         )
         self.api: Api = create_app(self.services, self.settings, clock, ids)
         self.sale_id = ""
+
+    def _refunding(self, releaser: Releaser) -> Refunding:
+        return Refunding(
+            payments=self.payments,
+            orders=self.shop.orders,
+            gateway=self.gateway,
+            releaser=releaser,
+            clock=self.clock,
+        )
 
     def _queueing(self, ordering: Ordering, distrust: Distrust) -> Queueing:
         shop, clock, ids = self.shop, self.clock, self.ids
@@ -162,7 +178,7 @@ class Gate:
     def cut_off(self) -> None:
         """From here on no store, no gateway and no clock answers."""
         self._cut_off = True
-        for store in (*self.shop.stores, self.payments):
+        for store in (*self.shop.stores, self.balance):
             for name in dir(type(store)):
                 if not name.startswith("_") and callable(getattr(store, name)):
                     setattr(store, name, _refuse if name in _SYNC else _refuse_later)

@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from api import contract_queue
+from api import contract_money, contract_queue
 from api.gate import ADMIN, Answer, Gate
 from doorbuster.api.openapi import codes_of
 from doorbuster.domain.outcomes import RULES, Code
 from doorbuster.engine.ports import Actor
 
 Case = Callable[[Gate], Awaitable[Answer]]
-CASES: dict[tuple[str, str], Case] = dict(contract_queue.CASES)
+CASES: dict[tuple[str, str], Case] = contract_queue.CASES | contract_money.CASES
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
 
@@ -62,13 +62,19 @@ PATHS: dict[str, tuple[str, str, object]] = {
     "list-orders": ("GET", "/v1/admin/sales/{sale}/orders", None),
     "set-blocklist": ("PUT", "/v1/admin/sales/{sale}/blocklist", {"user_ids": ["bob"]}),
     "cancel-order": ("POST", "/v1/admin/orders/{order}/cancelled", {}),
+    "refund-order": ("POST", "/v1/admin/orders/{order}/refund", {}),
+    "reconcile-sale": ("POST", "/v1/admin/sales/{sale}/reconcile", {}),
+    "latest-reconciliation": ("GET", "/v1/admin/sales/{sale}/reconciliation", None),
+    "store-method": ("PUT", "/v1/payment-method", {"payment_method": "pm_ok"}),
+    "forget-method": ("DELETE", "/v1/payment-method", None),
     "gateway-book": ("GET", "/v1/admin/gateways/simulated/book", None),
     "metrics": ("GET", "/metrics", None),
 }
-BUYER = "reserve join place leave see-order give-back pay"
+BUYER = "reserve join place leave see-order give-back pay store-method forget-method"
 OPERATOR = (
     "create-sale list-sales read-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale abort-sale "
-    "rebuild-sale audit-sale latest-audit report-sale list-orders set-blocklist cancel-order gateway-book metrics"
+    "rebuild-sale audit-sale latest-audit report-sale list-orders set-blocklist cancel-order gateway-book metrics "
+    "refund-order reconcile-sale latest-reconciliation"
 )
 
 
@@ -177,13 +183,13 @@ def _without_key(route: str) -> Case:
 cases_for(
     "see-sale reserve join place leave read-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale "
     "abort-sale rebuild-sale audit-sale latest-audit report-sale list-orders set-blocklist see-order give-back pay "
-    "cancel-order",
+    "cancel-order refund-order reconcile-sale latest-reconciliation",
     "not-found",
     _no_sale,
 )
 cases_for(
     "reserve pay dev-buyer create-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale abort-sale "
-    "rebuild-sale audit-sale set-blocklist cancel-order",
+    "rebuild-sale audit-sale set-blocklist cancel-order store-method refund-order reconcile-sale",
     "invalid-request",
     _bad_body,
 )
@@ -347,10 +353,9 @@ async def _(gate: Gate) -> Answer:
 
 @case("pay", "conflict")
 async def _(gate: Gate) -> Answer:
-    order = await begun(gate)
-    for attempt in range(3):
-        await gate.pay(order, method="pm_declined", key=f"attempt {attempt}")
-    return await gate.pay(order, key="one too many")
+    sale = (await gate.create(payment_mode="external")).json["sale_id"]
+    order = (await gate.order(sale=sale)).json["order_id"]
+    return await gate.pay(order)
 
 
 # ---------------------------------------------------------------------------------------- the rest

@@ -4,10 +4,11 @@ from conformance.audit_facts import accounts
 from conformance.ledger_bench import LedgerBench
 from conformance.order_commits import commits
 from conformance.order_endings import endings
+from conformance.order_lapses import lapses
 from conformance.sale_images import fences
 from conformance.sale_moves import moves
 from conformance.suite import Suite
 
 exercise_sale_store = Suite[LedgerBench](moves, fences)
-exercise_order_store = Suite[LedgerBench](commits, endings)
+exercise_order_store = Suite[LedgerBench](commits, endings, lapses)
 exercise_audit_store = Suite[LedgerBench](accounts)

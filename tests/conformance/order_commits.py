@@ -64,7 +64,9 @@ async def first_word_in_precedence_is_said(bench: LedgerBench) -> None:
     await change(per_user_limit=2, quantity_available=2)
     await commit()
 
-    refusals = [word for word in CommitWord if word.value not in ("committed", "seen", "mismatch", "tombstoned")]
+    refusals = [
+        word for word in CommitWord if word.value not in ("committed", "seen", "mismatch", "tombstoned", "lapsed")
+    ]
     assert said == [*refusals, CommitWord.COMMITTED]
 
 

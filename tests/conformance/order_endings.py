@@ -4,6 +4,7 @@ from conformance.ledger_bench import ACTOR, HOUR, MINUTE, TTL_MS, LedgerBench, r
 from conformance.suite import Suite
 from doorbuster.domain.order import Order
 from doorbuster.domain.outcomes import Code
+from doorbuster.domain.payment import PAYMENT_ATTEMPT_MS
 from doorbuster.domain.transitions import OrderStatus, SaleStatus
 from doorbuster.engine.ports import CommitWord, PendingRelease
 
@@ -93,12 +94,45 @@ async def payment_under_way_keeps_its_order(bench: LedgerBench) -> None:
     before = await bench.state(sale)
 
     assert refused(await bench.orders.cancel(order.order_id, user_id="ann", actor=ACTOR)) is Code.CONFLICT
+    assert await bench.state(sale) == before
     assert await bench.orders.expire_due(limit=10) == 0
     assert await bench.orders.next_expiry_ms() is None
-    assert await bench.state(sale) == before
 
     await bench.ledger.payments.decline(payment_id, "no funds")
-    assert await bench.orders.next_expiry_ms() == order.expires_ms
+    assert await bench.orders.next_expiry_ms() == bench.now_ms() + PAYMENT_ATTEMPT_MS
+    await bench.ledger.advance_ms(PAYMENT_ATTEMPT_MS)
+    assert await bench.orders.expire_due(limit=10) == 1
+
+
+@endings
+async def hold_is_lengthened_once_for_an_open_payment(bench: LedgerBench) -> None:
+    """P1: the time an attempt may take, from when the hold was due; the end that is shown moves with it (I11)."""
+    sale = await bench.sale()
+    order = await bench.reserve(sale, "ann")
+    payment_id = await bench.begin_payment(order)
+    await bench.ledger.advance_ms(TTL_MS)
+    due_ms = bench.now_ms()
+
+    for _ in range(3):
+        assert await bench.orders.expire_due(limit=10) == 0
+        shown = await bench.orders.get(order.order_id)
+        assert shown is not None
+        assert shown.expires_ms == due_ms + PAYMENT_ATTEMPT_MS
+        await bench.ledger.advance_ms(PAYMENT_ATTEMPT_MS)
+
+    await bench.ledger.payments.decline(payment_id, "no funds")
+    assert await bench.orders.expire_due(limit=10) == 1
+
+
+@endings
+async def hold_without_a_payment_is_not_lengthened(bench: LedgerBench) -> None:
+    sale = await bench.sale()
+    order = await bench.reserve(sale, "ann")
+    payment_id = await bench.begin_payment(order)
+    await bench.ledger.payments.decline(payment_id, "no funds")
+
+    await bench.ledger.advance_ms(TTL_MS)
+
     assert await bench.orders.expire_due(limit=10) == 1
 
 

@@ -128,8 +128,8 @@ async def test_attempts_are_used_up_by_declines(shop: Shop) -> None:
     answer = await gate.pay(order.order_id, order.user_id, payment_method="pm_ok", key="k3")
 
     assert isinstance(answer, Refusal)
-    assert answer.code is Code.CONFLICT
-    assert "2 attempts" in answer.detail
+    assert answer.code is Code.ORDER_CLOSED
+    assert (await shop.read(order)).status is OrderStatus.CANCELLED
     assert await shop.states(order) == [PaymentState.DECLINED] * 2
 
 

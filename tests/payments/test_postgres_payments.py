@@ -70,6 +70,8 @@ async def test_a_hand_written_statement_meets_the_arrows_too(shop: Shop, stores:
 
     arrows = {(before, after) for before, ends in PAYMENT_ARROWS.items() for after in ends}
     assert passed == arrows | {(PaymentState.SENT, PaymentState.CAPTURING)}
+    await stores.database.write("alter table payments disable trigger payments_arrows")
+    await stores.database.write("update payments set state = 'CAPTURED' where order_id = $1", order.order_id)
 
 
 async def test_hot_queries_walk_indexes(stores: PostgresStores) -> None:

@@ -33,6 +33,7 @@ from doorbuster.engine.paying import Paying
 from doorbuster.engine.ports import OutcomeUnknown, StockStore, StoreUnavailable
 from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.rebuilding import Keeper, Rebuilder
+from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.releasing import OrphanSweep, Releaser
 from doorbuster.engine.selling import Selling
 from doorbuster.engine.tickets import Tickets
@@ -151,6 +152,7 @@ class Gate:
             board=self.board,
             rebuilder=rebuilder,
             releaser=releaser,
+            refunding=stage.refunding(releaser),
             clock=clock,
             ids=ids,
         )
@@ -183,7 +185,7 @@ class Worker:
             wake=_nobody,
         )
         self.agents = (
-            ClockAgent(sales, orders),
+            ClockAgent(sales, orders, stage.refunding(self.releaser)),
             self.drawer,
             KeeperAgent(sales, Keeper(sales, stock, rebuilder, clock)),
             SweeperAgent(sales, self.sweep, _nobody),
@@ -244,6 +246,15 @@ class Stage:
         """Numbers known to have been granted."""
         self.intents: Counter[str] = Counter()
         self._standing: set[asyncio.Task[object]] = set()
+
+    def refunding(self, releaser: Releaser) -> Refunding:
+        return Refunding(
+            payments=self.ledger.payments,
+            orders=self.orders,
+            gateway=self.gateway,
+            releaser=releaser,
+            clock=self.ledger.clock,
+        )
 
     async def open(self) -> None:
         for gate in self.gates:

@@ -16,6 +16,7 @@ from doorbuster.engine.auditing import Auditing, worst
 from doorbuster.engine.expiring import Expirer
 from doorbuster.engine.ports import Actor, OrderStore, SaleStore
 from doorbuster.engine.rebuilding import Keeper
+from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.releasing import OrphanSweep, Releaser
 
 log = structlog.get_logger(__name__)
@@ -27,22 +28,23 @@ class ClockAgent:
     name = "clock"
     interval_s = 0.5
 
-    def __init__(self, sales: SaleStore, orders: OrderStore) -> None:
+    def __init__(self, sales: SaleStore, orders: OrderStore, refunding: Refunding) -> None:
         self._sales = sales
         self._orders = orders
+        self._refunding = refunding
 
     async def run_once(self, now_ms: int) -> Counts:
         del now_ms  # the ledger's own clock decides
         moved = await self._sales.follow_clock()
         for sale in moved:
             log.info("sale moved", sale_id=sale.sale_id, status=sale.status.value)
-        cancelled = 0
+        cancelled = refunds = 0
+        actor = Actor(name="worker", reason="the sale was aborted")
         for sale in await self._sales.live():
             if sale.status is SaleStatus.CANCELLED:
-                cancelled += await self._orders.cancel_all(
-                    sale.sale_id, actor=Actor(name="worker", reason="the sale was aborted"), limit=limits.EXPIRY_BATCH
-                )
-        return {"moved": len(moved), "cancelled": cancelled, "more": cancelled}
+                cancelled += await self._orders.cancel_all(sale.sale_id, actor=actor, limit=limits.EXPIRY_BATCH)
+                refunds += await self._refunding.refund_aborted(sale.sale_id, actor)
+        return {"moved": len(moved), "cancelled": cancelled, "refunds": refunds, "more": cancelled}
 
 
 class KeeperAgent:

@@ -11,6 +11,7 @@ from doorbuster.api.buyers import BuyerRoutes
 from doorbuster.api.dispatch import Dispatch
 from doorbuster.api.keys import PublishedKeys
 from doorbuster.api.line_shapes import JoinBody, PlaceView
+from doorbuster.api.money import money_routes
 from doorbuster.api.openapi import document
 from doorbuster.api.operators import OperatorRoutes
 from doorbuster.api.pace import Pace
@@ -26,6 +27,7 @@ from doorbuster.api.shapes import (
     BuyerBody,
     BuyerToken,
     Health,
+    MethodAnswer,
     OrderBody,
     OrderList,
     OrderView,
@@ -92,11 +94,13 @@ class Api:
         buyers = self.buyers = Buyers(settings.buyer_secret.get_secret_value(), settings.buyer_audience, clock, keys)
         pace = Pace()
         self.system = SystemRoutes(services)
+        operator = OperatorRoutes(services, settings, clock, buyers)
         table = Table(
             [
                 *_buyer_routes(BuyerRoutes(services, settings, clock, buyers, pace)),
                 *_queue_routes(QueueRoutes(services, clock, buyers, pace)),
-                *_operator_routes(OperatorRoutes(services, settings, clock, buyers), services, self.system),
+                *_operator_routes(operator, services, self.system),
+                *money_routes(services, operator.guarded),
                 *_system_routes(self.system),
             ]
         )
@@ -139,6 +143,15 @@ def _buyer_routes(on: BuyerRoutes) -> list[Route]:
             summary="Pay: 200 the order is PAID, 202 the payment is under way", body=PaymentBody, idempotent_key=True,
             example={"payment_method": "pm_ok"}, answers={200: PaymentAnswer, 202: PaymentAnswer},
             codes=(Code.NOT_FOUND, Code.ORDER_CLOSED, Code.PAYMENT_DECLINED, Code.IDEMPOTENCY_MISMATCH, Code.CONFLICT),
+        ),
+        Route(
+            method="PUT", path="/v1/payment-method", name="store-method", caller=buyer, handler=on.store_method,
+            summary="Store the method that sales with payment_mode auto charge; in place of the one before",
+            body=PaymentBody, example={"payment_method": "pm_ok"}, answers={200: MethodAnswer},
+        ),
+        Route(
+            method="DELETE", path="/v1/payment-method", name="forget-method", caller=buyer, handler=on.forget_method,
+            summary="Forget the stored method; an order it was charged for is not touched", answers={200: MethodAnswer},
         ),
         Route(
             method="POST", path="/v1/dev/buyers", name="dev-buyer", caller=anyone, handler=on.dev_buyer,
@@ -192,7 +205,7 @@ def _operator_routes(on: OperatorRoutes, services: Services, system: SystemRoute
         ("pause", "Reserve nothing until resume; holds and payments go on", operating.pause),
         ("resume", "Go on after a pause", operating.resume),
         ("end", "End now; buyers who hold a unit may still pay", operating.end),
-        ("abort", "End now and cancel everything reserved", operating.abort),
+        ("abort", "End now, cancel everything reserved, refund everything paid", operating.abort),
         ("rebuild", "Throw the sale's image away and write it anew", operating.rebuild),
     )
     return [

@@ -15,6 +15,7 @@ from doorbuster.api.services import Services
 from doorbuster.api.shapes import (
     BuyerBody,
     BuyerToken,
+    MethodAnswer,
     PaymentAnswer,
     PaymentBody,
     order_fields,
@@ -24,6 +25,7 @@ from doorbuster.api.shapes import (
 )
 from doorbuster.config import Settings
 from doorbuster.domain.outcomes import Code, Refusal
+from doorbuster.domain.payment import payment_method_problem
 from doorbuster.domain.sale import Sale
 from doorbuster.engine.ports import Actor, Clock, OutcomeUnknown, StoreUnavailable
 from doorbuster.engine.selling import Reserved
@@ -115,6 +117,20 @@ class BuyerRoutes:
             return outcome
         answer = PaymentAnswer(**order_fields(outcome.order), action=outcome.action)
         return json_reply(200 if outcome.settled else 202, answer)
+
+    async def store_method(self, request: Request) -> Reply | Refusal:
+        user_id = await self._buyer(request)
+        method = body_of(request, PaymentBody).payment_method
+        problem = payment_method_problem(method)
+        if problem is not None:
+            return Refusal(Code.INVALID_REQUEST, problem)
+        await self._services.charges.store_method(user_id, method)
+        return json_reply(200, MethodAnswer(stored=True))
+
+    async def forget_method(self, request: Request) -> Reply | Refusal:
+        user_id = await self._buyer(request)
+        await self._services.charges.forget_method(user_id)
+        return json_reply(200, MethodAnswer(stored=False))
 
     async def dev_buyer(self, request: Request) -> Reply:
         """A token for anybody who asks; only with --dev-identities."""

@@ -8,10 +8,13 @@ import msgspec
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.drawing import Drawing
+from doorbuster.engine.money_ports import ChargeStore
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.paying import Paying
 from doorbuster.engine.queueing import Queueing
+from doorbuster.engine.reconciling import Reconciler
+from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
 from doorbuster.engine.watching import LineWatch
@@ -36,6 +39,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     drawing: Drawing
     watch: LineWatch
     reporting: Reporting
+    refunding: Refunding
+    reconciler: Reconciler
+    charges: ChargeStore
     ready: Callable[[], Awaitable[list[str]]]
     metrics: Callable[[], bytes]
     counters: Counts

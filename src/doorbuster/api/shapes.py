@@ -57,6 +57,12 @@ class PaymentBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     payment_method: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
+class MethodAnswer(msgspec.Struct):
+    """Whether a method of this buyer is stored now."""
+
+    stored: bool
+
+
 class VerbBody(msgspec.Struct, forbid_unknown_fields=True):
     """Why; kept with the sale."""
 

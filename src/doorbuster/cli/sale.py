@@ -42,7 +42,7 @@ def create(
     claim_window_seconds: Annotated[int | None, typer.Option(help="A grant nobody looks at ends early.")] = None,
     entry_opens: Annotated[str | None, typer.Option(help="From when a draw takes entries. Default: at once.")] = None,
     beacon_round: Annotated[int | None, typer.Option(help="The beacon's round to mix into the draw.")] = None,
-    max_lapsed_holds: Annotated[int | None, typer.Option(help="Unpaid holds a buyer may let run out. Default: 2.")] = None,
+    max_lapsed_holds: Annotated[int | None, typer.Option(help="Unpaid holds a buyer may let lapse. Default: 2.")] = None,
     url: Url = None,
     data_dir: DataDir = None,
     as_json: Json = False,

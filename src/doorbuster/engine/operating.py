@@ -12,7 +12,7 @@ import msgspec
 
 from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code, Refusal
-from doorbuster.domain.sale import PaymentMode, Sale, SaleTerms, change_refused, problems_of, terms_of
+from doorbuster.domain.sale import Sale, SaleTerms, change_refused, problems_of, terms_of
 from doorbuster.domain.transitions import SALE_OVER, SaleStatus
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.ports import (
@@ -26,9 +26,8 @@ from doorbuster.engine.ports import (
     StoreUnavailable,
 )
 from doorbuster.engine.rebuilding import Rebuilder, image_terms
+from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.releasing import Releaser
-
-_PAYMENT_MODES = frozenset({PaymentMode.CHECKOUT})
 
 
 class BlocklistResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +49,7 @@ class Operating:
         board: SaleBoard,
         rebuilder: Rebuilder,
         releaser: Releaser,
+        refunding: Refunding,
         clock: Clock,
         ids: Ids,
     ) -> None:
@@ -59,6 +59,7 @@ class Operating:
         self._board = board
         self._rebuilder = rebuilder
         self._releaser = releaser
+        self._refunding = refunding
         self._clock = clock
         self._ids = ids
 
@@ -66,8 +67,6 @@ class Operating:
         """A new sale, its image published before this returns where the stock counter answers; else the worker
         publishes it as soon as it does."""
         problems = problems_of(terms, now_ms=self._clock.now_ms())
-        if terms.payment_mode not in _PAYMENT_MODES:
-            problems.append(f"payment_mode {terms.payment_mode.value!r} is not there yet; use 'checkout'")
         if problems:
             return Refusal(Code.INVALID_REQUEST, "; ".join(problems))
         sale = await self._sales.create(self._ids.new_id(), terms, actor)
@@ -91,8 +90,6 @@ class Operating:
         if terms == terms_of(sale):
             return sale
         now = self._clock.now_ms()
-        if terms.payment_mode not in _PAYMENT_MODES:
-            return Refusal(Code.INVALID_REQUEST, f"payment_mode {terms.payment_mode.value!r} is not there yet")
         refused = change_refused(sale, terms, now_ms=now)
         if refused is not None:
             return Refusal(Code.CONFLICT, refused)
@@ -143,12 +140,13 @@ class Operating:
         return await self._move(sale_id, SaleStatus.ENDED, actor)
 
     async def abort(self, sale_id: str, actor: Actor) -> Sale | Refusal:
-        """End at once and cancel everything that is reserved. The worker goes on with what is left if this stops
-        half-way."""
+        """End at once, cancel everything that is reserved and give back everything that was paid. The worker goes on
+        with what is left if this stops half-way; a payment that is under way ends without money, or with a refund."""
         moved = await self._move(sale_id, SaleStatus.CANCELLED, actor)
         if isinstance(moved, Sale):
             while await self._orders.cancel_all(sale_id, actor=actor, limit=limits.EXPIRY_BATCH):
                 pass
+            await self._refunding.refund_aborted(sale_id, actor)
             await self._relay()
             return await self._reread(moved)
         return moved

@@ -10,6 +10,7 @@ from typing import Final, Protocol, assert_never
 
 import msgspec
 
+from doorbuster.domain.balance import BookEntry as BookEntry  # noqa: PLC0414  # what an adapter answers with
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.payment import Attempt, VoidReason
 from doorbuster.engine.ports import Actor
@@ -51,9 +52,12 @@ class ActionRequired(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Captured(msgspec.Struct, frozen=True, kw_only=True):
+    """The money was taken; `refunded_cents` of it went back since, which a look-up has to say."""
+
     ref: str
     amount_cents: int
     currency: str
+    refunded_cents: int = 0
 
 
 class CaptureRefused(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,22 +92,6 @@ class Unknown(msgspec.Struct, frozen=True, kw_only=True):
 
 NoAnswer = NotExecuted | Unknown
 Found = Authorized | Declined | ActionRequired | Captured | Voided | Absent | NoAnswer
-
-
-class BookEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A charge as the gateway's own book has it: what reconciliation compares payments with (P10). `key` is the
-    authorization's key, `captured_cents` and `refunded_cents` are totals. A charge nobody has heard of since its
-    tombstone was made is `voided` and not `authorized`."""
-
-    key: str
-    order_id: str
-    amount_cents: int
-    currency: str
-    authorized: bool
-    captured_cents: int
-    refunded_cents: int
-    voided: bool
-    ref: str = ""
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):

@@ -115,9 +115,8 @@ class Queueing:
         order = await self._orders.get(spot.hold_id)
         if order is None or order.status is OrderStatus.RESERVED:
             return await self._granted(sale, order)
-        if order.status is OrderStatus.EXPIRED and sale.max_lapsed_holds is not None:
-            if await self._ledger.lapsed_holds(sale.sale_id, user_id) >= sale.max_lapsed_holds:
-                return lapsed_refusal(sale)  # said now: the ledger would refuse the grant after the whole wait
+        if order.status is OrderStatus.EXPIRED and await self._has_lapsed(sale, user_id):
+            return lapsed_refusal(sale)  # said now: the ledger would refuse the grant after the whole wait
         # What was granted is paid for or gone, so it is no answer to a wish for another unit.
         again = await self._ask(sale, LineAsk(user_id, join=True, done=spot.number))
         if isinstance(again, Refusal):
@@ -125,6 +124,11 @@ class Queueing:
                 return self._unavailable("the unit of the last order is on its way back; ask again")
             return again
         return await self._told(sale, user_id, again, 0)
+
+    async def _has_lapsed(self, sale: Sale, user_id: str) -> bool:
+        if sale.max_lapsed_holds is None:
+            return False
+        return await self._ledger.lapsed_holds(sale.sale_id, user_id) >= sale.max_lapsed_holds
 
     async def _ask(self, sale: Sale, ask: LineAsk) -> Spot | Refusal:
         """One step of the line; the answers that are not about a place become refusals here."""

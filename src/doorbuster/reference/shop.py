@@ -6,11 +6,13 @@ Owns: nothing but the wiring, and the few things a test does to stores that no p
 from doorbuster.domain.order import Order
 from doorbuster.engine.ports import Clock, Ids
 from doorbuster.reference.audits import ReferenceAuditStore
+from doorbuster.reference.charges import ReferenceChargeStore
 from doorbuster.reference.draws import ReferenceDrawLedger
 from doorbuster.reference.ledger import ReferenceLedger
 from doorbuster.reference.line import ReferenceLineStore
 from doorbuster.reference.line_ledger import ReferenceLineLedger
 from doorbuster.reference.orders import ReferenceOrderStore
+from doorbuster.reference.payments import ReferencePaymentStore
 from doorbuster.reference.sales import ReferenceSaleStore
 from doorbuster.reference.stock import ReferenceStockStore
 
@@ -27,13 +29,16 @@ class ReferenceShop:
         self.audits = ReferenceAuditStore(self.ledger)
         self.lines = ReferenceLineLedger(self.ledger)
         self.draws = ReferenceDrawLedger(self.ledger)
+        self.payments = ReferencePaymentStore(self.ledger)
+        self.charges = ReferenceChargeStore(self.ledger, self.payments)
         self.stock = ReferenceStockStore()
         self.line = ReferenceLineStore(self.stock)
 
     @property
     def stores(self) -> tuple[object, ...]:
         """Everything that a port is kept by."""
-        return (self.sales, self.orders, self.audits, self.lines, self.draws, self.stock, self.line)
+        ledger = (self.sales, self.orders, self.audits, self.lines, self.draws, self.payments, self.charges)
+        return (*ledger, self.stock, self.line)
 
     async def all_orders(self, sale_id: str) -> list[Order]:
         return self.ledger.orders_of(sale_id)

@@ -30,6 +30,7 @@ from doorbuster.engine.granting import Admitter, LineKeeper
 from doorbuster.engine.line_ports import DrawLedger, LineLedger, LineStore
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
+from doorbuster.engine.payment_ports import PaymentStore
 from doorbuster.engine.ports import (
     Actor,
     AuditStore,
@@ -43,10 +44,12 @@ from doorbuster.engine.ports import (
 )
 from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.rebuilding import Keeper, Rebuilder
+from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.releasing import OrphanSweep, Releaser
 from doorbuster.engine.selling import Reserved, Selling
 from doorbuster.engine.tickets import Tickets
 from doorbuster.engine.watching import LineWatch
+from doorbuster.reference.gateway import ReferenceGateway
 from doorbuster.simulation.process import Process, Weather, Wire
 
 _OPERATOR = Actor(name="operator", reason="simulated")
@@ -71,6 +74,8 @@ class Truth(Protocol):
     @property
     def draws(self) -> DrawLedger: ...
     @property
+    def payments(self) -> PaymentStore: ...
+    @property
     def clock(self) -> Clock: ...
     @property
     def ids(self) -> Ids: ...
@@ -92,6 +97,13 @@ class _Stores:
         self.line = cast("LineStore", Wire(process, "stock", truth.line))
         self.lines = cast("LineLedger", Wire(process, "ledger", truth.lines))
         self.draws = cast("DrawLedger", Wire(process, "ledger", truth.draws))
+        self.payments = cast("PaymentStore", Wire(process, "ledger", truth.payments))
+
+    def refunding(self, clock: Clock) -> Refunding:
+        """Of worlds in which the ledger is told that money came; no gateway is called."""
+        releaser = Releaser(self.sales, self.orders, self.stock)
+        gateway = ReferenceGateway()
+        return Refunding(payments=self.payments, orders=self.orders, gateway=gateway, releaser=releaser, clock=clock)
 
 
 class Gate:
@@ -139,6 +151,7 @@ class Gate:
             board=self._board,
             rebuilder=rebuilder,
             releaser=releaser,
+            refunding=stores.refunding(clock),
             clock=clock,
             ids=ids,
         )
@@ -224,7 +237,7 @@ class Worker:
 
         self._loops = AgentLoops(
             [
-                ClockAgent(stores.sales, stores.orders),
+                ClockAgent(stores.sales, stores.orders, stores.refunding(clock)),
                 KeeperAgent(stores.sales, Keeper(stores.sales, stores.stock, rebuilder, clock)),
                 ExpirerAgent(Expirer(stores.orders, stores.lines), wake),
                 ReleaserAgent(Releaser(stores.sales, stores.orders, stores.stock)),

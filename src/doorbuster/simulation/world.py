@@ -152,6 +152,7 @@ class World:
             start_ms=now + 1_000,
             end_ms=now + 3_600_000,
             per_user_limit=self.plan.limit,
+            max_lapsed_holds=None,  # the few buyers there are come back as often as it takes to sell out
             checkout_ttl_seconds=self.plan.ttl_s,
         )
         return await self.truth.sales.create(self.truth.ids.new_id(), terms, _OPERATOR)

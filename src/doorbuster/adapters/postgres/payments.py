@@ -138,7 +138,7 @@ class PostgresPaymentStore:
         [row] = await self._database.write(_SQL["refund"], order_id, actor.name, actor.reason)
         match row["word"]:
             case "refunding":
-                return _attempt_of(row)
+                return attempt_of(row)
             case "not_found":
                 return Refusal(Code.NOT_FOUND, "there is no such order")
             case _:
@@ -151,12 +151,12 @@ class PostgresPaymentStore:
         return row["refunding"]
 
     async def claim(self, *, gateway: str, quiet_ms: int, limit: int) -> Sequence[Attempt]:
-        return [_attempt_of(row) for row in await self._database.write(_SQL["claim"], gateway, quiet_ms, limit)]
+        return [attempt_of(row) for row in await self._database.write(_SQL["claim"], gateway, quiet_ms, limit)]
 
     async def attempts(self, order_id: str) -> Sequence[Attempt]:
         if not is_id(order_id):
             return []
-        return [_attempt_of(row) for row in await self._database.fetch(_SQL["attempts"], order_id)]
+        return [attempt_of(row) for row in await self._database.fetch(_SQL["attempts"], order_id)]
 
     async def _begin_many(self, asks: Sequence[PayAsk]) -> Sequence[Begun | Refusal]:
         rows = await self._database.write(
@@ -199,13 +199,13 @@ def _in_order(ids: Sequence[str], rows: Sequence[asyncpg.Record]) -> list[Attemp
     missing = [payment_id for payment_id in ids if payment_id not in found]
     if missing:
         raise InvariantViolation(f"payment {missing[0]} is not in the ledger")
-    return [_attempt_of(found[payment_id]) for payment_id in ids]
+    return [attempt_of(found[payment_id]) for payment_id in ids]
 
 
 def _begun_of(row: asyncpg.Record) -> Begun | Refusal:
     if row["word"] in _NOT_BEGUN:
         return not_begun(NotBegunWord(row["word"]), attempts=row["attempts"] or 0)
-    return Begun(word=BeginWord(row["word"]), attempt=_attempt_of(row))
+    return Begun(word=BeginWord(row["word"]), attempt=attempt_of(row))
 
 
 def _is_storable(text: str) -> bool:
@@ -217,7 +217,8 @@ def _is_storable(text: str) -> bool:
     return "\0" not in text
 
 
-def _attempt_of(row: asyncpg.Record) -> Attempt:
+def attempt_of(row: asyncpg.Record) -> Attempt:
+    """An attempt with its order, of a row of `attempt_view`."""
     return Attempt(
         payment_id=str(row["attempt_id"]),
         attempt=row["attempt_number"],

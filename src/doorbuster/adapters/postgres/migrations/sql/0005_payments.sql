@@ -297,24 +297,44 @@ begin
 end
 $$;
 
--- A finding of reconciliation; the same one again is the same row. Returns its id.
-create function note_break(
-    p_sale_id uuid, p_gateway text, p_key text, p_order_id text, p_payment_id uuid, p_kind text, p_expected text,
-    p_found text, p_repair text
-) returns bigint language plpgsql as $$
-declare
-    v_id bigint;
+-- Findings of a reconciliation, as a list of Break; the same one again is the same row.
+create function note_breaks(p_sale_id uuid, p_gateway text, p_breaks jsonb) returns void language plpgsql as $$
 begin
     insert into payment_breaks as b (
-        sale_id, gateway, gateway_key, order_id, payment_id, kind, expected, found, found_at, seen_at, repair
+        sale_id, gateway, gateway_key, order_id, payment_id, kind, expected, found, found_at, seen_at, repair,
+        repaired_at
     )
-    values (
-        p_sale_id, p_gateway, p_key, p_order_id, p_payment_id, p_kind, p_expected, p_found, clock_ms(), clock_ms(), p_repair
+    select
+        p_sale_id, p_gateway, t.key, t.order_id, t.payment_id, t.kind, t.expected, t.found, clock_ms(), clock_ms(),
+        t.repair, case when t.repaired then clock_ms() end
+    from jsonb_to_recordset(p_breaks) as t (
+        key text, order_id text, payment_id uuid, kind text, expected text, found text, repair text, repaired boolean
     )
     on conflict (sale_id, gateway_key, kind) where repaired_at is null do update
-    set seen_at = excluded.seen_at, expected = excluded.expected, found = excluded.found,
-        repair = case when excluded.repair = '' then b.repair else excluded.repair end
-    returning break_id into v_id;
-    return v_id;
+    set seen_at = excluded.seen_at, expected = excluded.expected, found = excluded.found, repair = excluded.repair;
+    -- What was open and is repaired by this finding: a repaired row does not conflict with the open one.
+    update payment_breaks b set repaired_at = clock_ms()
+    from jsonb_to_recordset(p_breaks) as t (key text, kind text, repaired boolean)
+    where b.sale_id = p_sale_id and b.gateway_key = t.key and b.kind = t.kind and t.repaired and b.repaired_at is null;
+end
+$$;
+
+-- A whole reconciliation; open breaks that it did not see are gone, however that came about.
+create function record_reconciliation(
+    p_sale_id uuid, p_gateway text, p_at timestamptz, p_by text, p_reason text, p_verdict text, p_report jsonb,
+    p_breaks jsonb
+) returns void language plpgsql as $$
+begin
+    insert into reconciliations (sale_id, gateway, at, actor, reason, verdict, report)
+    values (p_sale_id, p_gateway, p_at, p_by, p_reason, p_verdict, p_report);
+    perform note_breaks(p_sale_id, p_gateway, p_breaks);
+    if p_verdict <> 'unknown' then
+        update payment_breaks set repaired_at = clock_ms(), repair = 'gone'
+        where sale_id = p_sale_id and repaired_at is null and found_at <= p_at
+            and not exists (
+                select from jsonb_to_recordset(p_breaks) as t (key text, kind text)
+                where t.key = gateway_key and t.kind = payment_breaks.kind
+            );
+    end if;
 end
 $$;
