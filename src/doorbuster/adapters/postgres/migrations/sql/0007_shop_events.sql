@@ -1,2 +1,477 @@
--- Shop events: what the shop is told.
-select 1;
+-- What the shop is told: events written with the change they tell of, and their way to each of the shop's endpoints.
+--
+-- Every change of orders passes append_log and every change of a sale's status is an update of its row, so this is where
+-- events are made: in the transaction of the change, by nobody else. Without an endpoint that wants one there is none.
+-- Deliveries name no endpoint by key: an operator who deletes an endpoint must not make a commit fail. What is left of
+-- such a race is never claimed, and pruned.
+-- Locks: events are only ever inserted under the sale's lock, so those of one order, or of one sale, are numbered in the
+-- order of the changes. Deliveries are locked by the relay alone, in the order of their numbers.
+
+create table webhook_endpoints (
+    endpoint_id uuid primary key,
+    url text not null check (length(url) between 1 and 2000),
+    description text not null default '',
+    -- empty: every type there is
+    event_types text[] not null default '{}',
+    enabled boolean not null default true,
+    -- why it disabled itself; empty: an operator did, or nobody
+    disabled_reason text not null default '',
+    created_at timestamptz not null,
+    updated_at timestamptz not null
+);
+
+create table webhook_secrets (
+    secret_id bigint generated always as identity primary key,
+    endpoint_id uuid not null references webhook_endpoints on delete cascade,
+    secret text not null,
+    -- null: the present one. An old one signs beside it until then
+    valid_until timestamptz
+);
+create unique index webhook_secrets_present on webhook_secrets (endpoint_id) where valid_until is null;
+create index webhook_secrets_of_endpoint on webhook_secrets (endpoint_id);
+
+-- An event on its way to one endpoint. The same event has the same id wherever it goes.
+create table webhook_deliveries (
+    delivery_id bigint generated always as identity primary key,
+    endpoint_id uuid not null,
+    -- what a receiver knows it by, over all attempts. A sequence would repeat itself after a restore
+    event_id uuid not null,
+    type text not null,
+    -- the order, or the sale: what is told of one of these is told in order
+    aggregate_id uuid not null,
+    at timestamptz not null,
+    -- the order or the sale as the change left it: what it has become since is another event
+    data json not null,
+    state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
+    attempts integer not null default 0 check (attempts >= 0),
+    -- a relay has it until `next_at`; after that the relay counts as dead
+    sending boolean not null default false,
+    next_at timestamptz not null,
+    -- how the latest attempt went
+    last_at timestamptz,
+    last_status integer,
+    last_error text not null default '',
+    last_body text not null default '',
+    last_took_ms integer,
+    closed_at timestamptz,
+    constraint closed_has_time check ((state = 'pending') = (closed_at is null))
+);
+create index webhook_deliveries_of_endpoint on webhook_deliveries (endpoint_id, delivery_id);
+create index webhook_deliveries_due on webhook_deliveries (endpoint_id, next_at) where state = 'pending';
+create index webhook_deliveries_in_line on webhook_deliveries (endpoint_id, aggregate_id, delivery_id)
+    where state = 'pending';
+create index webhook_deliveries_dead on webhook_deliveries (endpoint_id, delivery_id) where state = 'dead';
+create index webhook_deliveries_closed on webhook_deliveries (closed_at) where state <> 'pending';
+
+create function wants_event(p_endpoint webhook_endpoints, p_type text) returns boolean language sql immutable
+return p_endpoint.enabled and (p_endpoint.event_types = '{}' or p_type = any(p_endpoint.event_types));
+
+-- RFC 3339 as the HTTP interface writes it.
+create function stamp(p_time timestamptz) returns text language sql stable
+return to_char(p_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+
+-- One event for each of these orders, as they are now, and a delivery of it to every endpoint that wants it.
+-- The settings for the same reason as in commit_holds.
+create function tell_of_orders(p_type text, p_order_ids uuid[], p_at timestamptz) returns void language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan set jit = off
+as $$
+begin
+    with told as materialized (
+        select
+            n, gen_random_uuid() as event_id, o.order_id,
+            json_build_object(
+                'order_id', o.order_id, 'sale_id', o.sale_id, 'user_id', o.user_id, 'quantity', o.quantity,
+                'amount_cents', o.amount_cents, 'currency', o.currency, 'status', o.status,
+                'reserved_at', stamp(o.reserved_at), 'expires_at', stamp(o.expires_at)
+            ) as data
+        from unnest(p_order_ids) with ordinality as t (id, n)
+        cross join lateral (select * from sale_orders s where s.order_id = t.id limit 1) o
+    )
+    insert into webhook_deliveries (endpoint_id, event_id, type, aggregate_id, at, data, next_at)
+    select e.endpoint_id, told.event_id, p_type, told.order_id, p_at, told.data, p_at
+    from told
+    cross join webhook_endpoints e
+    where wants_event(e, p_type)
+    order by told.n;
+end
+$$;
+
+-- As in 0001, and the shop is told.
+create or replace function append_log(
+    p_sale flash_sales, p_kind text, p_order_ids uuid[], p_quantities integer[], p_epoch bigint, p_at timestamptz,
+    out head bytea, out size bigint
+) language plpgsql as $$
+declare
+    v_sale text := p_sale.sale_id::text;
+    v_tail text := '|' || p_epoch || '|' || ms(p_at);
+begin
+    head := p_sale.log_head;
+    size := p_sale.log_size + cardinality(p_order_ids);
+    with appended as (
+        insert into sale_log (sale_id, seq, kind, order_id, quantity, epoch, at_ms, hash)
+        select
+            p_sale.sale_id, p_sale.log_size + n, p_kind, order_id, quantity, p_epoch, ms(p_at),
+            chain(
+                p_sale.log_head,
+                v_sale || '|' || p_sale.log_size + n || '|' || p_kind || '|' || coalesce(order_id::text, '') || '|'
+                || quantity || v_tail
+            ) over (order by n rows unbounded preceding)
+        from unnest(p_order_ids, p_quantities) with ordinality as t (order_id, quantity, n)
+        order by n
+        returning seq, hash
+    )
+    select hash into head from appended where seq = size;
+    head := coalesce(head, p_sale.log_head);
+    if p_kind in ('reserved', 'paid', 'cancelled', 'expired', 'refunded')
+        and exists (select from webhook_endpoints e where wants_event(e, 'order.' || p_kind)) then
+        perform tell_of_orders('order.' || p_kind, p_order_ids, p_at);
+    end if;
+end
+$$;
+
+-- One event for each word a change of status has. A change may have two: a sale that is found sold out when its start is
+-- noticed has started, too. The last unit paid makes `sold_out` final, which is said once more (I14).
+create function tell_of_sale() returns trigger language plpgsql as $$
+declare
+    v_moved boolean := new.status <> old.status;
+    v_types text[] := array_remove(array[
+        case when old.status = 'SCHEDULED' and new.status in ('ACTIVE', 'SOLD_OUT', 'PAUSED') then 'sale.started' end,
+        case when old.status = 'PAUSED' and new.status in ('ACTIVE', 'SOLD_OUT') then 'sale.resumed' end,
+        case when new.status = 'SOLD_OUT' then 'sale.sold_out' end,
+        case when old.status = 'SOLD_OUT' and new.status = 'ACTIVE' then 'sale.reopened' end,
+        case when v_moved and new.status = 'PAUSED' then 'sale.paused' end,
+        case when v_moved and new.status = 'ENDED' then 'sale.ended' end,
+        case when v_moved and new.status = 'CANCELLED' then 'sale.cancelled' end
+    ], null);
+begin
+    if not exists (select from webhook_endpoints e, unnest(v_types) as t (type) where wants_event(e, t.type)) then
+        return null;
+    end if;
+    with told as materialized (
+        select
+            n, t.type, gen_random_uuid() as event_id,
+            json_build_object(
+                'sale_id', new.sale_id, 'product_id', new.product_id, 'title', new.title, 'status', new.status,
+                'mode', new.mode, 'price_cents', new.price_cents, 'currency', new.currency,
+                'start_time', stamp(new.start_time), 'end_time', stamp(new.end_time),
+                'quantity_available', new.quantity_available,
+                'availability', json_build_object(
+                    'state', case
+                        when new.quantity_sold < new.quantity_available then 'open'
+                        when new.quantity_paid < new.quantity_sold then 'all_held'
+                        else 'sold_out'
+                    end,
+                    'free', new.quantity_available - new.quantity_sold,
+                    'held', new.quantity_sold - new.quantity_paid,
+                    'sold', new.quantity_paid
+                ),
+                'final', new.quantity_paid = new.quantity_available or new.status in ('ENDED', 'CANCELLED')
+            ) as data
+        from unnest(v_types) with ordinality as t (type, n)
+    )
+    insert into webhook_deliveries (endpoint_id, event_id, type, aggregate_id, at, data, next_at)
+    select e.endpoint_id, told.event_id, told.type, new.sale_id, new.updated_at, told.data, new.updated_at
+    from told
+    join webhook_endpoints e on wants_event(e, told.type)
+    order by told.n;
+    return null;
+end
+$$;
+create trigger flash_sales_told after update on flash_sales
+    for each row when (
+        new.status <> old.status
+        or new.status = 'SOLD_OUT' and new.quantity_paid = new.quantity_available
+        and new.quantity_paid <> old.quantity_paid
+    )
+    execute function tell_of_sale();
+
+create view delivery_view as
+select
+    d.delivery_id, d.endpoint_id, d.event_id, d.type, d.aggregate_id, ms(d.at) as event_ms, d.data::text as data,
+    d.state, d.attempts, ms(d.next_at) as next_ms,
+    ms(d.last_at) as last_ms, d.last_status, d.last_error, d.last_body, d.last_took_ms
+from webhook_deliveries d;
+
+create view endpoint_view as
+select
+    e.endpoint_id, e.url, e.description, e.event_types, e.enabled, e.disabled_reason,
+    ms(e.created_at) as created_ms, ms(e.updated_at) as updated_ms,
+    (
+        select ms(max(s.valid_until)) from webhook_secrets s
+        where s.endpoint_id = e.endpoint_id and s.valid_until > clock_timestamp()
+    ) as old_secret_until_ms
+from webhook_endpoints e;
+
+-- Secrets that sign now, the present one first.
+create function signing_secrets(p_endpoint_id uuid) returns text[] language sql stable
+return array(
+    select s.secret from webhook_secrets s
+    where s.endpoint_id = p_endpoint_id and (s.valid_until is null or s.valid_until > clock_timestamp())
+    order by s.valid_until desc nulls first, s.secret_id desc
+);
+
+-- What a relay needs for one attempt.
+create view claimed_view as
+select d.*, e.url, signing_secrets(e.endpoint_id) as secrets
+from delivery_view d
+join webhook_endpoints e on e.endpoint_id = d.endpoint_id;
+
+-- A new present secret; those before it sign until then. Of old ones the youngest three are kept.
+create function new_secret(p_endpoint_id uuid, p_old_until timestamptz) returns text language plpgsql as $$
+declare
+    v_secret text := 'whsec_' || encode(
+        sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'base64'
+    );
+begin
+    update webhook_secrets set valid_until = p_old_until where endpoint_id = p_endpoint_id and valid_until is null;
+    delete from webhook_secrets s
+    where s.endpoint_id = p_endpoint_id and (
+        s.valid_until <= clock_timestamp()
+        or s.secret_id not in (
+            select k.secret_id from webhook_secrets k
+            where k.endpoint_id = p_endpoint_id
+            order by k.secret_id desc
+            limit 3
+        )
+    );
+    insert into webhook_secrets (endpoint_id, secret) values (p_endpoint_id, v_secret);
+    return v_secret;
+end
+$$;
+
+-- Deliveries that are due, at most `p_most` at a time for one endpoint with those that `p_busy` counts, claimed until the
+-- lease is over. Of one order, or one sale, the first alone (also while another relay has it). Two relays at once share
+-- the work: each skips what the other has locked. Committed lazily: a claim that is lost is claimed again.
+create function claim_deliveries(p_most integer, p_endpoints uuid[], p_busy integer[], p_lease_ms bigint)
+returns setof claimed_view language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_endpoint record;
+    v_room integer;
+    v_due bigint[];
+    v_ids bigint[];
+begin
+    perform set_config('synchronous_commit', 'off', true);
+    for v_endpoint in
+        select e.endpoint_id, p_most - coalesce(b.busy, 0) as room
+        from webhook_endpoints e
+        left join unnest(p_endpoints, p_busy) as b (endpoint_id, busy) on b.endpoint_id = e.endpoint_id
+        where e.enabled
+    loop
+        v_room := v_endpoint.room;
+        while v_room > 0 loop
+            v_due := array(
+                select d.delivery_id from webhook_deliveries d
+                where d.endpoint_id = v_endpoint.endpoint_id and d.state = 'pending' and d.next_at <= v_now
+                order by d.next_at, d.delivery_id
+                limit v_room
+                for no key update skip locked
+            );
+            exit when cardinality(v_due) = 0;
+            -- Behind another one of its order: it is looked at again when that one is.
+            update webhook_deliveries d
+            set next_at = case
+                when b.sending then v_now + interval '1 second'
+                else greatest(b.next_at, v_now + interval '1 ms')
+            end
+            from (
+                select w.delivery_id as id, f.sending, f.next_at
+                from unnest(v_due) as t (id)
+                join webhook_deliveries w on w.delivery_id = t.id
+                cross join lateral (
+                    select * from webhook_deliveries x
+                    where x.endpoint_id = v_endpoint.endpoint_id and x.aggregate_id = w.aggregate_id
+                        and x.state = 'pending' and x.delivery_id < w.delivery_id
+                    order by x.delivery_id
+                    limit 1
+                ) f
+            ) b
+            where d.delivery_id = b.id;
+            with claimed as (
+                update webhook_deliveries d
+                set sending = true, attempts = d.attempts + 1, next_at = v_now + p_lease_ms * interval '1 millisecond'
+                where d.delivery_id = any(v_due) and d.next_at <= v_now and d.state = 'pending'
+                returning d.delivery_id
+            )
+            select coalesce(array_agg(delivery_id), '{}') into v_ids from claimed;
+            v_room := v_room - cardinality(v_ids);
+            return query select * from claimed_view c where c.delivery_id = any(v_ids) order by c.delivery_id;
+        end loop;
+    end loop;
+end
+$$;
+
+-- How attempts went. Repeating it changes nothing. A success counts whoever has the row by now; anything else only from
+-- the relay that made the latest attempt. What waited behind a delivery that is over is due at once.
+create function record_deliveries(
+    p_ids bigint[], p_attempts integer[], p_words text[], p_pause_ms bigint[],
+    p_statuses integer[], p_errors text[], p_bodies text[], p_took_ms integer[]
+) returns void language plpgsql as $$
+declare
+    v_now timestamptz := clock_ms();
+    v_closed bigint[];
+begin
+    perform from webhook_deliveries where delivery_id = any(p_ids) order by delivery_id for no key update;
+    with recorded as (
+        update webhook_deliveries d
+        set state = case when r.word in ('delivered', 'dead') then r.word else 'pending' end,
+            closed_at = case when r.word in ('delivered', 'dead') then v_now end,
+            sending = false,
+            next_at = v_now + r.pause_ms * interval '1 millisecond',
+            last_at = v_now, last_status = r.status, last_error = r.error, last_body = r.body, last_took_ms = r.took_ms
+        from unnest(p_ids, p_attempts, p_words, p_pause_ms, p_statuses, p_errors, p_bodies, p_took_ms)
+            as r (id, attempt, word, pause_ms, status, error, body, took_ms)
+        where d.delivery_id = r.id and d.state = 'pending'
+            and (r.word = 'delivered' or d.attempts = r.attempt and d.sending)
+        returning d.delivery_id, d.state
+    )
+    select array_agg(delivery_id) filter (where state <> 'pending') into v_closed from recorded;
+    update webhook_deliveries n set next_at = v_now
+    where not n.sending and n.state = 'pending' and n.attempts = 0 and n.delivery_id in (
+        select f.delivery_id
+        from webhook_deliveries d
+        cross join lateral (
+            select x.delivery_id from webhook_deliveries x
+            where x.endpoint_id = d.endpoint_id and x.aggregate_id = d.aggregate_id and x.state = 'pending'
+            order by x.delivery_id
+            limit 1
+        ) f
+        where d.delivery_id = any(v_closed)
+    );
+    -- 410: the receiver says that it is not there any more and will not be.
+    update webhook_endpoints e
+    set enabled = false, disabled_reason = 'it answered 410 Gone', updated_at = v_now
+    where e.enabled and e.endpoint_id in (
+        select d.endpoint_id from unnest(p_ids, p_statuses) as r (id, status)
+        join webhook_deliveries d on d.delivery_id = r.id
+        where r.status = 410
+    );
+end
+$$;
+
+-- Once more from the start, as if it had just happened. Words: ok, not_found, conflict (nobody would send it).
+create function resend_delivery(p_delivery_id bigint) returns text language plpgsql as $$
+declare
+    v_endpoint uuid;
+begin
+    perform make_it_last();
+    select endpoint_id into v_endpoint from webhook_deliveries where delivery_id = p_delivery_id;
+    if not exists (select from webhook_endpoints e where e.endpoint_id = v_endpoint) then
+        return 'not_found';
+    end if;
+    if not exists (select from webhook_endpoints e where e.endpoint_id = v_endpoint and e.enabled) then
+        return 'conflict';
+    end if;
+    update webhook_deliveries
+    set state = 'pending', closed_at = null, attempts = 0, next_at = clock_ms()
+    where delivery_id = p_delivery_id and not sending;
+    return 'ok';
+end
+$$;
+
+create function resend_dead(p_endpoint_id uuid) returns integer language plpgsql as $$
+declare
+    v_count integer;
+begin
+    perform make_it_last();
+    update webhook_deliveries
+    set state = 'pending', closed_at = null, attempts = 0, next_at = clock_ms()
+    where endpoint_id = p_endpoint_id and state = 'dead';
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- Delivered 30 days ago, dead for 90, of an endpoint that was disabled for 30, or is gone.
+create function prune_deliveries(p_limit integer) returns integer language plpgsql
+set enable_seqscan = off
+as $$
+declare
+    v_count integer;
+begin
+    perform set_config('synchronous_commit', 'off', true);
+    delete from webhook_deliveries
+    where delivery_id in (
+        (
+            select d.delivery_id from webhook_deliveries d
+            where d.state <> 'pending' and d.closed_at < clock_timestamp() - interval '30 days'
+                and (d.state = 'delivered' or d.closed_at < clock_timestamp() - interval '90 days')
+            order by d.closed_at
+            limit p_limit
+            for update skip locked
+        )
+        union all
+        (
+            select d.delivery_id from webhook_deliveries d
+            left join webhook_endpoints e on e.endpoint_id = d.endpoint_id
+            where d.state = 'pending' and (
+                e.endpoint_id is null
+                or not e.enabled and d.next_at < clock_timestamp() - interval '30 days'
+            )
+            limit p_limit
+            for update of d skip locked
+        )
+    );
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- The secret of a new endpoint; null if there are too many already, or this one is.
+create function create_endpoint(
+    p_endpoint_id uuid, p_url text, p_description text, p_event_types text[], p_enabled boolean, p_most integer
+) returns text language plpgsql as $$
+begin
+    perform make_it_last();
+    lock table webhook_endpoints in share row exclusive mode;  -- two at once are counted one after the other
+    if (select count(*) from webhook_endpoints) >= p_most then
+        return null;
+    end if;
+    insert into webhook_endpoints (endpoint_id, url, description, event_types, enabled, created_at, updated_at)
+    values (p_endpoint_id, p_url, p_description, p_event_types, p_enabled, clock_ms(), clock_ms())
+    on conflict do nothing;
+    return case when found then new_secret(p_endpoint_id, null) end;
+end
+$$;
+
+-- Null leaves a value as it is.
+create function change_endpoint(
+    p_endpoint_id uuid, p_url text, p_description text, p_event_types text[], p_enabled boolean
+) returns void language plpgsql as $$
+begin
+    perform make_it_last();
+    update webhook_endpoints
+    set url = coalesce(p_url, url),
+        description = coalesce(p_description, description),
+        event_types = coalesce(p_event_types, event_types),
+        enabled = coalesce(p_enabled, enabled),
+        disabled_reason = case when p_enabled is null then disabled_reason else '' end,
+        updated_at = clock_ms()
+    where endpoint_id = p_endpoint_id;
+end
+$$;
+
+create function delete_endpoint(p_endpoint_id uuid) returns boolean language plpgsql as $$
+begin
+    perform make_it_last();
+    delete from webhook_endpoints where endpoint_id = p_endpoint_id;
+    if not found then
+        return false;
+    end if;
+    delete from webhook_deliveries where endpoint_id = p_endpoint_id;
+    return true;
+end
+$$;
+
+-- A new secret; the one before signs beside it for so long. Null: there is no such endpoint.
+create function rotate_secret(p_endpoint_id uuid, p_overlap_ms bigint) returns text language plpgsql as $$
+begin
+    perform make_it_last();
+    perform from webhook_endpoints where endpoint_id = p_endpoint_id for update;
+    return case
+        when found then new_secret(p_endpoint_id, clock_ms() + p_overlap_ms * interval '1 millisecond')
+    end;
+end
+$$;
