@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
+from doorbuster.adapters.postgres.balance import PostgresBalanceStore
+from doorbuster.adapters.postgres.charges import PostgresChargeStore
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Database, connect
@@ -18,6 +20,8 @@ class PostgresStores:
         self.orders = PostgresOrderStore(database)
         self.audits = PostgresAuditStore(database)
         self.payments = PostgresPaymentStore(database)
+        self.charges = PostgresChargeStore(database)
+        self.balance = PostgresBalanceStore(database)
 
     def now_ms(self) -> int:
         return int(time.time() * 1000)

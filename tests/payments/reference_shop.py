@@ -3,11 +3,13 @@
 import msgspec
 
 from doorbuster.reference.audits import ReferenceAuditStore
+from doorbuster.reference.charges import ReferenceChargeStore
 from doorbuster.reference.clock import ManualClock
 from doorbuster.reference.ledger import ReferenceLedger
 from doorbuster.reference.orders import ReferenceOrderStore
 from doorbuster.reference.payments import ReferencePaymentStore
 from doorbuster.reference.sales import ReferenceSaleStore
+from helpers.balance import MemoryBalance
 
 
 class ReferenceStores:
@@ -18,6 +20,8 @@ class ReferenceStores:
         self.orders = ReferenceOrderStore(self.ledger)
         self.audits = ReferenceAuditStore(self.ledger)
         self.payments = ReferencePaymentStore(self.ledger)
+        self.charges = ReferenceChargeStore(self.ledger, self.payments)
+        self.balance = MemoryBalance(self.payments)
 
     def now_ms(self) -> int:
         return self.clock.now_ms()

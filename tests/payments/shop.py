@@ -16,9 +16,15 @@ from doorbuster.domain.order import Hold, Order
 from doorbuster.domain.payment import PAYMENT_OPEN, Attempt
 from doorbuster.domain.sale import PaymentMode, Sale, SaleTerms
 from doorbuster.domain.transitions import OrderStatus, PaymentState, SaleStatus
+from doorbuster.engine.charging import Charging
+from doorbuster.engine.money_ports import BalanceStore, ChargeStore
 from doorbuster.engine.paying import Paying
 from doorbuster.engine.payment_ports import Gateway, PaymentStore
 from doorbuster.engine.ports import Actor, AuditStore, CommitBatch, CommitWord, OrderStore, SaleStore
+from doorbuster.engine.reconciling import Reconciler
+from doorbuster.engine.refunding import Refunding
+from doorbuster.engine.releasing import Releaser
+from doorbuster.reference.stock import ReferenceStockStore
 
 OPERATOR = Actor(name="test")
 T = TypeVar("T")
@@ -35,6 +41,10 @@ class Stores(Protocol):
     def audits(self) -> AuditStore: ...
     @property
     def payments(self) -> PaymentStore: ...
+    @property
+    def charges(self) -> ChargeStore: ...
+    @property
+    def balance(self) -> BalanceStore: ...
 
     def now_ms(self) -> int: ...
     async def run_out(self, order_id: str) -> None:
@@ -174,6 +184,29 @@ class Shop:
             wake=self.woken.append,
             quiet_ms=quiet_ms,
         )
+
+    def refunding(self, *, gateway: object | None = None) -> Refunding:
+        stores = self.stores
+        releaser = Releaser(stores.sales, stores.orders, ReferenceStockStore())
+        bank = cast("Gateway", gateway or self.gateway)
+        return Refunding(
+            payments=stores.payments, orders=stores.orders, gateway=bank, releaser=releaser, clock=self.clock
+        )
+
+    def charging(self, *, gateway: object | None = None, at_once: int = 64) -> Charging:
+        return Charging(
+            charges=self.stores.charges,
+            payments=self.stores.payments,
+            gateway=cast("Gateway", gateway or self.gateway),
+            clock=self.clock,
+            ids=Ids(),
+            ended=lambda: self.woken.append("releaser"),
+            at_once=at_once,
+        )
+
+    def reconciler(self, *, gateway: object | None = None) -> Reconciler:
+        bank = cast("Gateway", gateway or self.gateway)
+        return Reconciler(sales=self.stores.sales, balance=self.stores.balance, gateway=bank, clock=self.clock)
 
     async def resolve(self) -> dict[str, int]:
         return dict(await self.resolver().run_once(self.clock.now_ms()))

@@ -61,9 +61,13 @@ class Charging:
         self._at_once = at_once
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._counts: Counter[str] = Counter()
+        self._problem: BaseException | None = None
 
     async def run_once(self) -> dict[str, int]:
         """Begin what is due, as far as there is room. Counts what has ended since the last pass, by outcome."""
+        problem, self._problem = self._problem, None
+        if problem is not None:
+            raise problem  # of a charge of the last pass: whoever runs the passes tells of it, and goes on
         counts, self._counts = self._counts, Counter()
         if self.breaker.state is not BreakerState.CLOSED:
             counts["extended"] += await self._charges.extend_uncharged(limit=limits.EXPIRY_BATCH)
@@ -96,10 +100,15 @@ class Charging:
                 started += 1
                 task = asyncio.get_running_loop().create_task(self._charge(due, method))
                 self._under_way[due.order_id] = task
-                task.add_done_callback(lambda _, order_id=due.order_id: self._under_way.pop(order_id, None))
+                task.add_done_callback(lambda done, order_id=due.order_id: self._forget(order_id, done))
         if not started and self.breaker.state is BreakerState.PROBING:
             self.breaker.answered()  # nobody to ask with: the next order will tell
         return waiting
+
+    def _forget(self, order_id: str, done: asyncio.Task[None]) -> None:
+        self._under_way.pop(order_id, None)
+        if not done.cancelled() and done.exception() is not None:
+            self._problem = done.exception()
 
     async def _charge(self, due: DueCharge, method: str) -> None:
         ask = PayAsk(
