@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from doorbuster.cli.order import order_app
 from doorbuster.cli.sale import sale_app
 from doorbuster.cli.token import token_app
 from doorbuster.cli.verify import verify_app
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(sale_app, name="sale")
+app.add_typer(order_app, name="order")
 app.add_typer(token_app, name="token")
 app.add_typer(verify_app, name="verify")
 

@@ -42,7 +42,9 @@ def create(
     claim_window_seconds: Annotated[int | None, typer.Option(help="A grant nobody looks at ends early.")] = None,
     entry_opens: Annotated[str | None, typer.Option(help="From when a draw takes entries. Default: at once.")] = None,
     beacon_round: Annotated[int | None, typer.Option(help="The beacon's round to mix into the draw.")] = None,
-    max_lapsed_holds: Annotated[int | None, typer.Option(help="Unpaid holds a buyer may let lapse. Default: 2.")] = None,
+    max_lapsed_holds: Annotated[
+        int | None, typer.Option(help="Unpaid holds a buyer may let lapse. Default: 2.")
+    ] = None,
     url: Url = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -142,6 +144,25 @@ def audit(sale: Sale, reason: Reason = "", url: Url = None, data_dir: DataDir = 
 
 
 @sale_app.command()
+def reconcile(
+    sale: Sale, reason: Reason = "", url: Url = None, data_dir: DataDir = None, as_json: Json = False
+) -> None:
+    """Compare the gateway's book with the paid orders. Exit code 1 unless they balance."""
+    operator = client.Operator(url, data_dir, as_json=as_json)
+    found = operator.ask("POST", f"{_path(sale)}/reconcile", {"reason": reason})
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        breaks = found.pop("breaks")
+        _table(["", ""], [[name, str(value)] for name, value in found.items() if value != ""])
+        for one in breaks:
+            done = "repaired" if one["repaired"] else f"repair: {one['repair']}"
+            print(f"{one['kind']} of order {one['order_id']}: expected {one['expected']}, found {one['found']}; {done}")
+    if found["verdict"] != "in_balance":
+        raise typer.Exit(client.REFUSED)
+
+
+@sale_app.command()
 def report(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """A sale in numbers, and how the chances that were told in its line came true."""
     found = client.Operator(url, data_dir, as_json=as_json).ask("GET", f"{_path(sale)}/report")
@@ -175,7 +196,7 @@ _verb("open", "Start the sale now.")
 _verb("pause", "Let nobody in until `resume`; holds and payments go on.")
 _verb("resume", "Go on after `pause`.")
 _verb("end", "End the sale now; reserved orders may still be paid.")
-_verb("abort", "Call the sale off: nothing more is sold, reserved orders are cancelled.")
+_verb("abort", "Call the sale off: reserved orders are cancelled, paid ones refunded.")
 _verb("rebuild", "Write the stock counter's image anew from the database.")
 
 
