@@ -27,13 +27,16 @@ from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
+from doorbuster.adapters.postgres.shop_events import PostgresShopEvents
 from doorbuster.adapters.processors import Processors
+from doorbuster.adapters.shop_webhooks import HttpSender
 from doorbuster.adapters.system import CpuShare, SystemClock, SystemIds
 from doorbuster.adapters.valkey.line import ValkeyLineStore
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.agents.line import AdmitterAgent, DrawerAgent, LineKeeperAgent, Lines
 from doorbuster.agents.loop import AgentLoops
 from doorbuster.agents.money import ChargerAgent, ReconcilerAgent
+from doorbuster.agents.relay import Relay
 from doorbuster.agents.resolver import Resolver
 from doorbuster.agents.selling import (
     AuditorAgent,
@@ -72,6 +75,7 @@ from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.releasing import OrphanSweep, Releaser
 from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
+from doorbuster.engine.shop_endpoints import Webhooks
 from doorbuster.engine.tickets import Tickets
 from doorbuster.engine.watching import LineWatch
 from doorbuster.live.events import EVENTS_PATH, EventStreams
@@ -107,6 +111,8 @@ class World:
         self.line = ValkeyLineStore(stock)
         self.ledger = PostgresLineLedger(database)
         self.draws = PostgresDrawLedger(database)
+        self.shop_events = PostgresShopEvents(database)
+        self.sender = HttpSender(allow_private=settings.webhooks_allow_private)
         self.gateway = build_gateway(settings)
         self.board = SaleBoard(self.sales, clock)
         self.distrust = Distrust(self.sales)
@@ -137,6 +143,7 @@ async def _open(settings: Settings) -> AsyncGenerator[World]:
         yield world
     finally:
         await world.gateway.close()
+        await world.sender.close()
         await world.processors.close()
         await world.line.close()
         await stock.close()
@@ -268,6 +275,13 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         drawing=world.drawing,
         watch=watch,
         reporting=Reporting(world.sales, world.audits, world.clock),
+        webhooks=Webhooks(
+            store=world.shop_events,
+            sender=world.sender,
+            clock=world.clock,
+            ids=world.ids,
+            allow_private=world.settings.webhooks_allow_private,
+        ),
         operating=Operating(
             sales=world.sales,
             orders=world.orders,
@@ -352,6 +366,7 @@ async def _worker(settings: Settings) -> None:
             ids=world.ids,
             ended=lambda: wake(ReleaserAgent.name),
         )
+        relay = Relay(outbox=world.shop_events, sender=world.sender, clock=world.clock, ids=world.ids, wake=wake)
         loops = AgentLoops(
             [
                 ClockAgent(world.sales, world.orders, world.refunding),
@@ -368,6 +383,7 @@ async def _worker(settings: Settings) -> None:
                 Resolver(payments=world.payments, gateway=world.gateway, clock=world.clock, wake=wake),
                 ChargerAgent(charging),
                 ReconcilerAgent(world.reconciler, world.balance, world.gateway.name),
+                relay,
             ],
             world.clock,
             world.ids,
@@ -384,6 +400,7 @@ async def _worker(settings: Settings) -> None:
         await stop.wait()
         await loops.stop()
         await charging.stop()
+        await relay.stop()
         await beats.stop()
 
 

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     gateway_url: str = ""
     """Address of the simulated gateway; `up` starts one and sets it."""
 
+    webhooks_allow_private: bool = False
+    """Webhooks may go to private addresses, and by http. For trying by hand, and for shops in the same network."""
+
     allowed_origins: str = ""
     """Origins of pages that may open live connections, separated by spaces; those of the same host always may."""
     live_sockets_max: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000

@@ -57,6 +57,12 @@ BREAKER_OPEN = Gauge(
 )
 LISTENERS = Gauge("doorbuster_live_connections", "Buyers who listen to a line.", multiprocess_mode="livesum")
 LIVE_MESSAGES = Counter("doorbuster_live_messages", "Places told to buyers who listen.")
+WEBHOOK_BACKLOG = Gauge("doorbuster_webhook_backlog", "Events that are not delivered yet.", multiprocess_mode="livemax")
+WEBHOOK_OLDEST_AGE = Gauge(
+    "doorbuster_webhook_oldest_age_seconds", "Age of the oldest of them.", multiprocess_mode="livemax"
+)
+WEBHOOK_DEAD = Gauge("doorbuster_webhook_dead", "Events that were given up.", multiprocess_mode="livemax")
+WEBHOOK_ATTEMPTS = Counter("doorbuster_webhook_attempts", "Attempts to deliver, by what came of them.", ["result"])
 
 
 class Telemetry:

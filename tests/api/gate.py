@@ -32,11 +32,13 @@ from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.releasing import Releaser
 from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
+from doorbuster.engine.shop_endpoints import Webhooks
 from doorbuster.engine.tickets import Tickets
 from doorbuster.engine.watching import LineWatch
 from doorbuster.reference.clock import ManualClock, SeededIds
 from doorbuster.reference.gateway import ReferenceGateway
 from doorbuster.reference.shop import ReferenceShop
+from doorbuster.reference.shop_events import ReferenceEndpointStore, ReferenceSender
 from helpers.balance import MemoryBalance
 
 SECRET = "a secret of the tests, thirty-two bytes long at least"
@@ -100,6 +102,7 @@ class Gate:
         shop, clock, ids = self.shop, self.clock, self.ids
         self.payments = shop.payments
         self.balance = MemoryBalance(self.payments)
+        self.endpoints = ReferenceEndpointStore(clock, ids)
         self.board = SaleBoard(shop.sales, clock)
         releaser = Releaser(shop.sales, shop.orders, shop.stock)
         self.committer = Committer(shop.orders, shop.stock, clock, ids)
@@ -138,6 +141,7 @@ class Gate:
             drawing=Drawing(shop.draws, None, asyncio.to_thread),
             watch=self.watch,
             reporting=Reporting(shop.sales, shop.audits, clock),
+            webhooks=Webhooks(store=self.endpoints, sender=ReferenceSender(), clock=clock, ids=ids),
             ready=self._ready,
             metrics=lambda: b"# metrics",
             counters=self.counts,
@@ -178,7 +182,7 @@ class Gate:
     def cut_off(self) -> None:
         """From here on no store, no gateway and no clock answers."""
         self._cut_off = True
-        for store in (*self.shop.stores, self.balance):
+        for store in (*self.shop.stores, self.balance, self.endpoints):
             for name in dir(type(store)):
                 if not name.startswith("_") and callable(getattr(store, name)):
                     setattr(store, name, _refuse if name in _SYNC else _refuse_later)

@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from api import contract_money, contract_queue
+from api import contract_money, contract_queue, contract_webhooks
 from api.gate import ADMIN, Answer, Gate
 from doorbuster.api.openapi import codes_of
 from doorbuster.domain.outcomes import RULES, Code
 from doorbuster.engine.ports import Actor
 
 Case = Callable[[Gate], Awaitable[Answer]]
-CASES: dict[tuple[str, str], Case] = contract_queue.CASES | contract_money.CASES
+CASES: dict[tuple[str, str], Case] = contract_queue.CASES | contract_money.CASES | contract_webhooks.CASES
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
 

@@ -39,6 +39,7 @@ from doorbuster.api.shapes import (
     SaleView,
     VerbBody,
 )
+from doorbuster.api.shop_webhooks import webhook_routes
 from doorbuster.api.system import SystemRoutes
 from doorbuster.config import Settings
 from doorbuster.domain import limits
@@ -101,6 +102,7 @@ class Api:
                 *_queue_routes(QueueRoutes(services, clock, buyers, pace)),
                 *_operator_routes(operator, services, self.system),
                 *money_routes(services, operator.guarded),
+                *webhook_routes(services.webhooks, operator.guarded),
                 *_system_routes(self.system),
             ]
         )

@@ -17,6 +17,7 @@ from doorbuster.engine.reconciling import Reconciler
 from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
+from doorbuster.engine.shop_endpoints import Webhooks
 from doorbuster.engine.watching import LineWatch
 
 
@@ -39,6 +40,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     drawing: Drawing
     watch: LineWatch
     reporting: Reporting
+    webhooks: Webhooks
     refunding: Refunding
     reconciler: Reconciler
     charges: ChargeStore

@@ -50,10 +50,10 @@ class Relaying:
             self._start(one)
         return {**counts, "started": len(claimed)}
 
-    async def drain(self) -> Mapping[str, int]:
-        """Wait for every attempt that is under way and record how it went."""
+    async def drain(self, within_s: float | None = None) -> Mapping[str, int]:
+        """Wait for the attempts that are under way, so long at most, and record how they went."""
         if self._under_way:
-            await asyncio.wait(self._under_way)
+            await asyncio.wait(self._under_way, timeout=within_s)
         return await self._record()
 
     async def stop(self) -> None:

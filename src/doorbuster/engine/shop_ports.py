@@ -164,7 +164,7 @@ class EndpointStore(Protocol):
 
 
 class Outbox(Protocol):
-    """The deliveries as a relay sees them. Any call may raise StoreUnavailable or OutcomeUnknown; all may be repeated."""
+    """The deliveries as a relay sees them. StoreUnavailable or OutcomeUnknown from any call; all may be repeated."""
 
     async def claim(self, busy: Mapping[str, int], *, most: int, lease_ms: int) -> Sequence[Claimed]:
         """Deliveries that are due: for each enabled endpoint at most `most`, less those it is `busy` with.

@@ -135,5 +135,6 @@ def _endpoint(row: asyncpg.Record) -> Endpoint:
 
 def _delivery(row: asyncpg.Record) -> Delivery:
     fields: dict[str, Any] = {name: row[name] for name in Delivery.__struct_fields__}
-    ids: dict[str, Any] = {name: str(row[name]) for name in ("endpoint_id", "event_id", "aggregate_id")}
-    return Delivery(**{**fields, **ids, "state": DeliveryState(row["state"])})
+    fields.update({name: str(row[name]) for name in ("endpoint_id", "event_id", "aggregate_id")})
+    fields["state"] = DeliveryState(row["state"])
+    return Delivery(**fields)

@@ -389,31 +389,29 @@ create function prune_deliveries(p_limit integer) returns integer language plpgs
 set enable_seqscan = off
 as $$
 declare
+    v_over bigint[];
+    v_lost bigint[];
     v_count integer;
 begin
     perform set_config('synchronous_commit', 'off', true);
-    delete from webhook_deliveries
-    where delivery_id in (
-        (
-            select d.delivery_id from webhook_deliveries d
-            where d.state <> 'pending' and d.closed_at < clock_timestamp() - interval '30 days'
-                and (d.state = 'delivered' or d.closed_at < clock_timestamp() - interval '90 days')
-            order by d.closed_at
-            limit p_limit
-            for update skip locked
-        )
-        union all
-        (
-            select d.delivery_id from webhook_deliveries d
-            left join webhook_endpoints e on e.endpoint_id = d.endpoint_id
-            where d.state = 'pending' and (
-                e.endpoint_id is null
-                or not e.enabled and d.next_at < clock_timestamp() - interval '30 days'
-            )
-            limit p_limit
-            for update of d skip locked
-        )
+    v_over := array(
+        select d.delivery_id from webhook_deliveries d
+        where d.state <> 'pending' and d.closed_at < clock_timestamp() - interval '30 days'
+            and (d.state = 'delivered' or d.closed_at < clock_timestamp() - interval '90 days')
+        order by d.closed_at
+        limit p_limit
+        for update skip locked
     );
+    v_lost := array(
+        select d.delivery_id from webhook_deliveries d
+        left join webhook_endpoints e on e.endpoint_id = d.endpoint_id
+        where d.state = 'pending' and (
+            e.endpoint_id is null or not e.enabled and d.next_at < clock_timestamp() - interval '30 days'
+        )
+        limit p_limit
+        for update of d skip locked
+    );
+    delete from webhook_deliveries where delivery_id = any(v_over || v_lost);
     get diagnostics v_count = row_count;
     return v_count;
 end
