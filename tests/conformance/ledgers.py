@@ -12,6 +12,7 @@ from typing import Protocol
 import asyncpg
 
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
+from doorbuster.adapters.postgres.charges import PostgresChargeStore
 from doorbuster.adapters.postgres.draws import PostgresDrawLedger
 from doorbuster.adapters.postgres.lines import PostgresLineLedger
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
@@ -20,9 +21,11 @@ from doorbuster.adapters.postgres.pool import Connection, Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
 from doorbuster.domain.transitions import OrderStatus
 from doorbuster.engine.line_ports import DrawLedger, LineLedger
+from doorbuster.engine.money_ports import ChargeStore
 from doorbuster.engine.payment_ports import Begun, PayAsk, PaymentStore
 from doorbuster.engine.ports import AuditStore, OrderStore, SaleStore
 from doorbuster.reference.audits import ReferenceAuditStore
+from doorbuster.reference.charges import ReferenceChargeStore
 from doorbuster.reference.clock import ManualClock
 from doorbuster.reference.draws import ReferenceDrawLedger
 from doorbuster.reference.ledger import ReferenceLedger
@@ -61,6 +64,8 @@ class Ledger(Protocol):
     @property
     def payments(self) -> PaymentStore: ...
     @property
+    def charges(self) -> ChargeStore: ...
+    @property
     def lines(self) -> LineLedger: ...
     @property
     def draws(self) -> DrawLedger: ...
@@ -85,6 +90,7 @@ class MemoryLedger:
         self.orders = ReferenceOrderStore(self.rows)
         self.audits = ReferenceAuditStore(self.rows)
         self.payments = ReferencePaymentStore(self.rows)
+        self.charges = ReferenceChargeStore(self.rows, self.payments)
         self.lines = ReferenceLineLedger(self.rows)
         self.draws = ReferenceDrawLedger(self.rows)
 
@@ -104,6 +110,7 @@ class PostgresLedger:
         self.orders = PostgresOrderStore(database)
         self.audits = PostgresAuditStore(database)
         self.payments = PostgresPaymentStore(database)
+        self.charges = PostgresChargeStore(database)
         self.lines = PostgresLineLedger(database)
         self.draws = PostgresDrawLedger(database)
         self.sql = sql

@@ -237,16 +237,18 @@ async def granted_buyer_is_told_the_order(bench: LineBench) -> None:
 
 @asks
 async def buyer_whose_order_ended_may_join_again(bench: LineBench) -> None:
-    """At the end of the line; who only asks is told of the order that was."""
+    """At the end of the line, once the caller has seen what became of the order; whoever asks is told of it first."""
     await bench.publish(line_image(1))
     await bench.join("ann", "bob")
     (grant,) = await bench.serve()
     await bench.end_order(grant)
 
     looked = await bench.ask("ann")
-    joined = await bench.ask("ann", join=True, ticket=1)
+    again = await bench.ask("ann", join=True, ticket=1)
+    joined = await bench.ask("ann", join=True, ticket=1, done=1)
 
     assert (looked.word, looked.hold_id) == (LineWord.GRANTED, grant.hold_id)
+    assert (again.word, again.hold_id) == (LineWord.GRANTED, grant.hold_id)
     assert (joined.word, joined.number, joined.position) == (LineWord.JOINED, 3, 2)
 
 

@@ -159,7 +159,8 @@ async def new_entry_of_a_buyer_keeps_its_number(bench: LineBench) -> None:
     spent = [SpentRow("buyer-3", 3, "hold-3"), SpentRow("buyer-1400", 1_400, "")]
     head = line_image(line=line_head(number_next=count, number_high=count + 10))
     await bench.publish(head, ImageChunk(spent=spent))
-    await bench.join("buyer-3", "buyer-1400")
+    await bench.ask("buyer-3", join=True, done=3)
+    await bench.join("buyer-1400")
 
     head = line_image(line=line_head(number_next=count + 10, number_high=count + 10))
     await bench.rebuild(head, ImageChunk(spent=spent, line=drawn))

@@ -14,11 +14,13 @@ from typing import Any, Protocol
 from conformance.ledgers import Ledger
 from doorbuster.adapters.valkey.keys import NAMES
 from doorbuster.agents.line import AdmitterAgent, DrawerAgent, LineKeeperAgent, Lines
+from doorbuster.agents.money import ChargerAgent
 from doorbuster.agents.resolver import Resolver
 from doorbuster.agents.selling import ClockAgent, ExpirerAgent, KeeperAgent, ReleaserAgent, SweeperAgent
 from doorbuster.domain.place import Place
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.board import SaleBoard
+from doorbuster.engine.charging import Charging
 from doorbuster.engine.committing import Committer
 from doorbuster.engine.describing import Describer
 from doorbuster.engine.distrust import Distrust
@@ -145,6 +147,7 @@ class Gate:
             clock=clock,
             ids=ids,
         )
+        self.refunding = stage.refunding(releaser)
         self.operating = Operating(
             sales=sales,
             orders=orders,
@@ -152,7 +155,7 @@ class Gate:
             board=self.board,
             rebuilder=rebuilder,
             releaser=releaser,
-            refunding=stage.refunding(releaser),
+            refunding=self.refunding,
             clock=clock,
             ids=ids,
         )
@@ -184,6 +187,14 @@ class Worker:
             rebuilder=rebuilder,
             wake=_nobody,
         )
+        self.charging = Charging(
+            charges=stage.ledger.charges,
+            payments=stage.ledger.payments,
+            gateway=stage.gateway,
+            clock=clock,
+            ids=stage.ids,
+            ended=lambda: None,
+        )
         self.agents = (
             ClockAgent(sales, orders, stage.refunding(self.releaser)),
             self.drawer,
@@ -191,6 +202,7 @@ class Worker:
             SweeperAgent(sales, self.sweep, _nobody),
             ExpirerAgent(self.expirer, _nobody),
             Resolver(payments=stage.ledger.payments, gateway=stage.gateway, clock=clock, wake=_nobody),
+            ChargerAgent(self.charging),
             ReleaserAgent(self.releaser),
             AdmitterAgent(self.rows, self.admitter),
             LineKeeperAgent(self.rows, stock, LineKeeper(stage.lines, stage.line)),

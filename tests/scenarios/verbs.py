@@ -14,7 +14,7 @@ from typing import Final
 
 from doorbuster.domain.order import Hold, Order
 from doorbuster.domain.outcomes import Refusal
-from doorbuster.domain.sale import Sale, SaleMode, SaleTerms
+from doorbuster.domain.sale import PaymentMode, Sale, SaleMode, SaleTerms
 from doorbuster.engine.ports import Actor, Ask, CommitBatch, OutcomeUnknown, StoreUnavailable
 from doorbuster.reference.faults import Fault
 from scenarios.notation import Step, span_ms
@@ -117,11 +117,11 @@ async def pay(stage: Stage, step: Step) -> list[str]:
 
 @verb(
     *("sale", "units", "per_buyer", "hold_ttl", "price", "starts_in", "lasts", "mode"),
-    *("standby", "claim_window", "entries_in"),
+    *("standby", "claim_window", "entries_in", "payment", "attempts", "lapses"),
 )
 async def sale(stage: Stage, step: Step) -> list[str]:
     """sale units= [per_buyer=1] [hold_ttl=10m] [price=1500] [starts_in=0s] [lasts=1h] [mode=race|queue|draw]
-    [standby=] [claim_window=] [entries_in=]"""
+    [standby=] [claim_window=] [entries_in=] [payment=checkout|auto|external] [attempts=3] [lapses=2]"""
     now = stage.ledger.clock.now_ms()
     start = now + step.span_ms("starts_in", "0s")
     terms = SaleTerms(
@@ -133,6 +133,9 @@ async def sale(stage: Stage, step: Step) -> list[str]:
         start_ms=start,
         end_ms=start + step.span_ms("lasts", "1h"),
         mode=SaleMode(step.options.get("mode", "race")),
+        payment_mode=PaymentMode(step.options.get("payment", "checkout")),
+        payment_attempts=step.number("attempts", 3),
+        max_lapsed_holds=step.number("lapses", 2),
         per_user_limit=step.number("per_buyer", 1),
         checkout_ttl_seconds=step.span_ms("hold_ttl", "10m") // 1_000,
         standby_limit=step.number("standby", 0) if "standby" in step.options else None,
@@ -311,8 +314,36 @@ async def late(stage: Stage, step: Step) -> list[str]:
     return said
 
 
-@verb("refund")
+# ---------------------------------------------------------------------------------------------------- money
+
+
+@verb("refund", "at")
 async def refund(stage: Stage, step: Step) -> list[str]:
-    """refund B1 -> returned | nothing: the ledger's part of it, the units."""
-    done = [await stage.ledger.return_units(stage.latest[buyer]) for buyer in step.names]
-    return ["returned" if each else "nothing" for each in done]
+    """refund B1 -> refunded | refund_due | a refusal: the operator's word, the gateway's answer."""
+
+    async def one(buyer: str) -> str:
+        answer = await gate_of(stage, step).refunding.refund(stage.latest[buyer], OPERATOR)
+        if isinstance(answer, Refusal):
+            return answer.code.value
+        return "none" if answer.payment is None else answer.payment.state.value.lower()
+
+    return list(await asyncio.gather(*(one(buyer) for buyer in step.names)))
+
+
+@verb("method", "to")
+async def method(stage: Stage, step: Step) -> list[str]:
+    """method B1 to=pm_declined: what the buyer has stored."""
+    for buyer in step.names:
+        await stage.ledger.charges.store_method(buyer, step.options["to"])
+    return ["stored" for _ in step.names]
+
+
+@verb("charge", "of")
+async def charge(stage: Stage, step: Step) -> list[str]:
+    """charge -> what became of every charge: a pass of the charger, and its end."""
+    charging = worker_of(stage, step).charging
+    started = await charging.run_once()
+    await charging.stop()
+    ended = await charging.run_once()
+    counts = {word: started.get(word, 0) + ended.get(word, 0) for word in {*started, *ended}}
+    return [word for word, count in sorted(counts.items()) for _ in range(count)]

@@ -198,7 +198,7 @@ class _Asked:
             return LineWord.WAITING, ask.ticket, ""
         if number is not None:
             return LineWord.WAITING, number, ""
-        if hold_id and (not ask.join or (spent > ask.done and image.claims.get(user, 0) > 0)):
+        if hold_id and (not ask.join or spent > ask.done):
             return LineWord.GRANTED, spent, hold_id
         if not ask.join:
             if spent:

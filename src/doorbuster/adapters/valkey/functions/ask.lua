@@ -133,8 +133,7 @@ local function decide(image, line, now_ms, paid, args, count, rows)
         words[row] = 'waiting'
       elseif number then
         words[row] = 'waiting'
-      elseif spent_hold ~= '' and (not wants or
-          (spent_number > (tonumber(args[done_at + row]) or 0) and units_of(rows.claims[at], image) > 0)) then
+      elseif spent_hold ~= '' and (not wants or spent_number > (tonumber(args[done_at + row]) or 0)) then
         words[row] = 'granted' .. US .. spent_number .. US .. spent_hold
       elseif not wants then
         words[row] = spent_number > 0 and 'left' .. US .. spent_number or ended and 'over' or 'absent'
