@@ -21,7 +21,8 @@ PIP_ITSELF = Path("requirements/pip.txt")
 """The pip that comes with Python 3.11 reads the index's lists three times slower; if this fails, the old one does."""
 WARM_UP = """
 import contextlib, importlib
-for name in ("doorbuster.bootstrap", "doorbuster.cli.up", "doorbuster.cli.demo", "doorbuster.rehearsal.crowd",
+for name in ("doorbuster.bootstrap.gate", "doorbuster.bootstrap.worker", "doorbuster.cli.up",
+             "doorbuster.cli.demo", "doorbuster.rehearsal.crowd",
              "doorbuster.adapters.payments.simulated_server", "alembic.command", "alembic.config"):
     with contextlib.suppress(ImportError):
         importlib.import_module(name)

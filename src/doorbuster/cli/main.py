@@ -14,6 +14,7 @@ from doorbuster.cli.order import order_app
 from doorbuster.cli.sale import sale_app
 from doorbuster.cli.token import token_app
 from doorbuster.cli.verify import verify_app
+from doorbuster.cli.webhooks import webhook_app
 
 app = typer.Typer(
     help="A flash-sale engine: a limited quantity, a short window, thousands of buyers, sold exactly.",
@@ -25,6 +26,7 @@ app.add_typer(sale_app, name="sale")
 app.add_typer(order_app, name="order")
 app.add_typer(token_app, name="token")
 app.add_typer(verify_app, name="verify")
+app.add_typer(webhook_app, name="webhook")
 
 DataDirOption = Annotated[Path | None, typer.Option(help="Where everything is kept. Default: .doorbuster.")]
 
@@ -74,7 +76,7 @@ def gate(
 ) -> None:
     """Run one gate: answers HTTP. Needs DOORBUSTER_DATABASE_URL and DOORBUSTER_VALKEY_URL."""
     _title("gate")
-    from doorbuster.bootstrap import run_gate  # noqa: PLC0415
+    from doorbuster.bootstrap.gate import run_gate  # noqa: PLC0415
     from doorbuster.cli.settings import for_process, wait_for  # noqa: PLC0415
 
     if told_fd is not None:
@@ -89,7 +91,7 @@ def gate(
 def worker() -> None:
     """Run one worker: images, expiry, releases, audits, interrupted payments."""
     _title("worker")
-    from doorbuster.bootstrap import run_worker  # noqa: PLC0415
+    from doorbuster.bootstrap.worker import run_worker  # noqa: PLC0415
     from doorbuster.cli.settings import for_process  # noqa: PLC0415
 
     run_worker(for_process())

@@ -1,6 +1,6 @@
 """What a gate and a worker are made of in a simulated world: the real use cases and agents on wires.
 
-Owns: the wiring of simulated processes, as `bootstrap.py` owns that of real ones.
+Owns: the wiring of simulated processes, as `bootstrap/` owns that of real ones.
 """
 
 import asyncio

@@ -1,0 +1,179 @@
+"""A gate: the use cases it answers with, and what it does beside answering.
+
+Owns: how a gate starts, drains and stops. Read next: `api/app.py` for what it answers.
+"""
+
+import os
+
+import uvloop
+
+from doorbuster import telemetry
+from doorbuster.adapters.payments.simulated import SimulatedGateway
+from doorbuster.adapters.system import CpuShare
+from doorbuster.api.app import create_app
+from doorbuster.api.live_views import LiveViews
+from doorbuster.api.server import Live, serve
+from doorbuster.api.services import Services
+from doorbuster.bootstrap.world import Beats, World, open_world
+from doorbuster.config import Settings
+from doorbuster.domain import limits
+from doorbuster.engine.describing import Describer
+from doorbuster.engine.entering import Entering
+from doorbuster.engine.operating import Operating
+from doorbuster.engine.ordering import Ordering
+from doorbuster.engine.paying import Paying
+from doorbuster.engine.queueing import Queueing
+from doorbuster.engine.reporting import Reporting
+from doorbuster.engine.selling import Selling
+from doorbuster.engine.shop_endpoints import Webhooks
+from doorbuster.engine.tickets import Tickets
+from doorbuster.engine.watching import LineWatch
+from doorbuster.live.events import EVENTS_PATH, EventStreams
+from doorbuster.live.hub import Hub
+from doorbuster.live.socket import socket_class
+
+_WATCH_S = 1.0
+"""Age of the pulse and the length of a line."""
+_KEYS_S = 30.0
+_BOARD_AGE_READY_S = 5.0
+"""A gate whose rows are older answers from memory only: it asks to be left alone until the ledger is back."""
+
+
+def run_gate(settings: Settings, *, fd: int | None = None) -> None:
+    """Serve HTTP until SIGTERM or SIGINT, then finish what is under way. `fd` is a listening socket to inherit."""
+    telemetry.configure_logging(settings, process=f"gate {os.getpid()}")
+    uvloop.run(_gate(settings, fd))
+
+
+async def _gate(settings: Settings, fd: int | None) -> None:
+    async with open_world(settings) as world:
+        watch = LineWatch(world.board, world.ledger, world.stock, world.clock)
+        tickets = Tickets(world.ledger)
+        describer = Describer(watch, tickets, world.clock, world.ids)
+        services = _services(world, watch, tickets, describer)
+        load = CpuShare()
+        beats = Beats()
+        beats.every(limits.SNAPSHOT_INTERVAL_MS / 1000, "board", world.board.refresh)
+        beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
+        beats.every(_WATCH_S, "lines", watch.refresh)
+        beats.every(_KEYS_S, "ticket keys", tickets.refresh)
+        api = create_app(services, settings, world.clock, world.ids)
+        hub = Hub(
+            board=world.board,
+            queueing=services.queueing,
+            line=world.line,
+            describer=describer,
+            watch=watch,
+            identify=api.buyers.identify_token,
+            views=LiveViews(watch),
+            clock=world.clock,
+            ids=world.ids,
+            sockets_max=settings.live_sockets_max,
+        )
+        beats.every(1.0, "metrics", lambda: _publish_gate(world, hub))
+        beats.every(1.0, "load", lambda: _note_load(describer, load))
+        origins = frozenset(settings.allowed_origins.lower().split())
+        live = Live(socket_class(hub, origins), {EVENTS_PATH: EventStreams(hub)})
+        world.committer.start()
+        hub.start()
+        try:
+            await serve(api, settings, fd=fd, live=live)
+        finally:
+            await hub.stop()
+            await services.paying.stop()
+            await world.refunding.stop()
+            await world.committer.stop()
+            await beats.stop()
+
+
+def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Describer) -> Services:
+    """The use cases a gate answers with."""
+    ordering = Ordering(world.orders, world.releaser)
+    return Services(
+        selling=Selling(
+            board=world.board,
+            committer=world.committer,
+            stock=world.stock,
+            orders=world.orders,
+            distrust=world.distrust,
+            clock=world.clock,
+            ids=world.ids,
+        ),
+        board=world.board,
+        ordering=ordering,
+        queueing=Queueing(
+            board=world.board,
+            line=world.line,
+            ledger=world.ledger,
+            orders=world.orders,
+            ordering=ordering,
+            entering=Entering(world.draws, describer, world.clock, world.ids),
+            describer=describer,
+            tickets=tickets,
+            distrust=world.distrust,
+            clock=world.clock,
+            ids=world.ids,
+        ),
+        drawing=world.drawing,
+        watch=watch,
+        reporting=Reporting(world.sales, world.audits, world.clock),
+        webhooks=Webhooks(
+            store=world.shop_events,
+            sender=world.sender,
+            clock=world.clock,
+            ids=world.ids,
+            allow_private=world.settings.webhooks_allow_private,
+        ),
+        operating=Operating(
+            sales=world.sales,
+            orders=world.orders,
+            stock=world.stock,
+            board=world.board,
+            rebuilder=world.rebuilder,
+            releaser=world.releaser,
+            refunding=world.refunding,
+            clock=world.clock,
+            ids=world.ids,
+        ),
+        auditing=world.auditing,
+        refunding=world.refunding,
+        reconciler=world.reconciler,
+        charges=world.charges,
+        paying=Paying(payments=world.payments, gateway=world.gateway, clock=world.clock, ids=world.ids),
+        book=world.gateway.book if isinstance(world.gateway, SimulatedGateway) else None,
+        ready=lambda: _gate_problems(world),
+        metrics=telemetry.exposition,
+        counters=world.telemetry,
+    )
+
+
+async def _gate_problems(world: World) -> list[str]:
+    """Why this gate should get no new traffic. A stock counter that does not answer is not among them: orders,
+    payments and status go on without it, and no other gate could do better."""
+    problems: list[str] = []
+    if not world.clock.trusted:
+        problems.append("the offset to the database's clock is not known")
+    if world.board.age_s > _BOARD_AGE_READY_S:
+        problems.append("the ledger does not answer")
+    return problems
+
+
+async def _note_load(describer: Describer, load: CpuShare) -> None:
+    """Above half a core the far end of a line is asked to ask more rarely."""
+    describer.busy = max(0.0, 2 * load.take() - 1)
+
+
+async def _publish_gate(world: World, hub: Hub) -> None:
+    tell, statistics = world.telemetry, world.committer.statistics()
+    tell.publish()
+    tell.carry(telemetry.COMMITTED, "holds", statistics.holds)
+    tell.carry(telemetry.COMMITS, "batches", statistics.batches)
+    tell.carry(telemetry.COMMITS_UNKNOWN, "unknown", statistics.unknown)
+    tell.carry(telemetry.SHED, "shed", statistics.shed)
+    tell.carry(telemetry.GIVEN_UP, "given up", statistics.given_up)
+    tell.carry(telemetry.DISTRUSTED, "distrusted", world.distrust.noted)
+    telemetry.QUEUED.set(statistics.queued + statistics.in_flight)
+    telemetry.BOARD_AGE.set(world.board.age_s)
+    telemetry.CLOCK_TRUSTED.set(world.clock.trusted)
+    telemetry.LISTENERS.set(hub.listening)
+    tell.carry(telemetry.LIVE_MESSAGES, "live messages", hub.told)

@@ -1,0 +1,125 @@
+"""A worker: which agents it runs.
+
+Owns: how a worker starts and stops. Read next: `agents/selling.py` for what it does.
+"""
+
+import asyncio
+import os
+import signal
+
+import structlog
+import uvloop
+
+from doorbuster import telemetry
+from doorbuster.agents.line import AdmitterAgent, DrawerAgent, LineKeeperAgent, Lines
+from doorbuster.agents.loop import AgentLoops
+from doorbuster.agents.money import ChargerAgent, ReconcilerAgent
+from doorbuster.agents.relay import Relay
+from doorbuster.agents.resolver import Resolver
+from doorbuster.agents.selling import (
+    AuditorAgent,
+    ClockAgent,
+    ExpirerAgent,
+    KeeperAgent,
+    ReleaserAgent,
+    SweeperAgent,
+)
+from doorbuster.bootstrap.world import Beats, World, open_world
+from doorbuster.config import Settings
+from doorbuster.domain import limits
+from doorbuster.domain.breaker import BreakerState
+from doorbuster.domain.sale import SaleMode
+from doorbuster.engine.charging import Charging
+from doorbuster.engine.expiring import Expirer
+from doorbuster.engine.granting import Admitter, LineKeeper
+from doorbuster.engine.rebuilding import Keeper
+from doorbuster.engine.releasing import OrphanSweep
+
+log = structlog.get_logger(__name__)
+
+
+def run_worker(settings: Settings) -> None:
+    """Run all agents until SIGTERM or SIGINT; each finishes the pass it is in."""
+    telemetry.configure_logging(settings, process=f"worker {os.getpid()}")
+    uvloop.run(_worker(settings))
+
+
+async def _worker(settings: Settings) -> None:
+    async with open_world(settings) as world:
+        loops: AgentLoops
+        lines = Lines(world.sales, world.clock)
+        admitter = Admitter(
+            line=world.line,
+            orders=world.orders,
+            distrust=world.distrust,
+            clock=world.clock,
+            ids=world.ids,
+        )
+
+        def wake(name: str) -> None:
+            loops.wake(name)
+
+        charging = Charging(
+            charges=world.charges,
+            payments=world.payments,
+            gateway=world.gateway,
+            clock=world.clock,
+            ids=world.ids,
+            ended=lambda: wake(ReleaserAgent.name),
+        )
+        relay = Relay(outbox=world.shop_events, sender=world.sender, clock=world.clock, ids=world.ids, wake=wake)
+        loops = AgentLoops(
+            [
+                ClockAgent(world.sales, world.orders, world.refunding),
+                KeeperAgent(world.sales, Keeper(world.sales, world.stock, world.rebuilder, world.clock)),
+                ExpirerAgent(Expirer(world.orders, world.ledger), wake),
+                ReleaserAgent(world.releaser),
+                SweeperAgent(world.sales, OrphanSweep(world.orders, world.stock), wake),
+                AuditorAgent(world.sales, world.auditing),
+                AdmitterAgent(lines, admitter),
+                LineKeeperAgent(lines, world.stock, LineKeeper(world.ledger, world.line)),
+                DrawerAgent(
+                    lines=lines, sales=world.sales, drawing=world.drawing, rebuilder=world.rebuilder, wake=wake
+                ),
+                Resolver(payments=world.payments, gateway=world.gateway, clock=world.clock, wake=wake),
+                ChargerAgent(charging),
+                ReconcilerAgent(world.reconciler, world.balance, world.gateway.name),
+                relay,
+            ],
+            world.clock,
+            world.ids,
+        )
+        beats = Beats()
+        beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
+        beats.every(1.0, "metrics", lambda: _publish_worker(world, loops))
+        beats.every(5.0, "money", lambda: _publish_money(world, charging))
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loops.start()
+        log.info("worker is at work", agents=len(loops.reports))
+        await stop.wait()
+        await loops.stop()
+        await charging.stop()
+        await relay.stop()
+        await beats.stop()
+
+
+async def _publish_money(world: World, charging: Charging) -> None:
+    telemetry.CHARGES_UNDER_WAY.set(charging.under_way)
+    telemetry.CHARGES_WITHOUT_METHOD.set(charging.without_method)
+    telemetry.BREAKER_OPEN.set(charging.breaker.state is not BreakerState.CLOSED)
+    telemetry.QUARANTINED.set(await world.balance.quarantined())
+
+
+async def _publish_worker(world: World, loops: AgentLoops) -> None:
+    world.telemetry.carry_agents(
+        {name: (report.passes, report.failures, report.done) for name, report in loops.reports.items()}
+    )
+    for sale in await world.sales.live():
+        if sale.mode is not SaleMode.RACE:
+            image = await world.stock.summary(sale.sale_id)
+            telemetry.LINE_LENGTH.labels(sale.sale_id).set(0 if image is None else image.waiting)
+        telemetry.SALE_UNITS.labels(sale.sale_id, "free").set(sale.quantity_available - sale.quantity_sold)
+        telemetry.SALE_UNITS.labels(sale.sale_id, "held").set(sale.quantity_sold - sale.quantity_paid)
+        telemetry.SALE_UNITS.labels(sale.sale_id, "sold").set(sale.quantity_paid)
