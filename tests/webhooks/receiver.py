@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -69,14 +70,17 @@ class Receiver:
 
 
 @asynccontextmanager
-async def a_receiver(host: str = "127.0.0.1") -> AsyncGenerator[Receiver]:
+async def a_receiver(
+    host: str = "127.0.0.1", *, port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[Receiver]:
     receiver = Receiver()
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", receiver.handle)
     runner = web.AppRunner(app, shutdown_timeout=0)
     await runner.setup()
-    await web.TCPSite(runner, host, 0).start()
-    receiver.url = "http://{}:{}/hook".format(*runner.addresses[0][:2])
+    await web.TCPSite(runner, host, port, ssl_context=tls).start()
+    scheme = "http" if tls is None else "https"
+    receiver.url = "{}://{}:{}/hook".format(scheme, *runner.addresses[0][:2])
     try:
         yield receiver
     finally:
