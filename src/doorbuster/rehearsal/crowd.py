@@ -19,6 +19,8 @@ from doorbuster.rehearsal.line_seen import LineNow, LineSeen
 from doorbuster.rehearsal.plan import Buyer, CrowdPlan, Fate, draw_crowd
 
 _TOKEN_TTL_S = 3600
+_TRIES = 3
+"""Times a good card is tried, as often as a sale allows by default."""
 _FINAL = frozenset({"sold-out", "ended", "blocked", "already-purchased", "not-found", "limit-exceeded"})
 
 
@@ -193,23 +195,30 @@ class Crowd:
                 await self._pay(headers, order_id, "pm_declined", buyer)
             case Fate.DECLINED_THEN_PAYS:
                 await self._pay(headers, order_id, "pm_declined", buyer)
-                await self._pay(headers, order_id, "pm_ok", buyer)
+                await self._insist(headers, order_id, buyer)
             case Fate.PAYS:
-                await self._pay(headers, order_id, "pm_ok", buyer)
+                await self._insist(headers, order_id, buyer)
 
-    async def _pay(self, headers: bytes, order_id: str, method: str, buyer: Buyer) -> None:
-        """Until the answer is definite; the same key throughout."""
-        keyed = headers + f"idempotency-key: {method} {order_id}\r\n".encode()
+    async def _insist(self, headers: bytes, order_id: str, buyer: Buyer) -> None:
+        """A good card that a gateway in trouble refuses is tried again, as a person would."""
+        for number in range(_TRIES):
+            if await self._pay(headers, order_id, "pm_ok", buyer, number):
+                return
+
+    async def _pay(self, headers: bytes, order_id: str, method: str, buyer: Buyer, number: int = 0) -> bool:
+        """Until the answer is definite; the same key throughout. Whether there is nothing left to try."""
+        keyed = headers + f"idempotency-key: {method} {number} {order_id}\r\n".encode()
         path, body = f"/v1/orders/{order_id}/payment", b'{"payment_method":"%s"}' % method.encode()
         while self._clock() < self._opens_at + self._task.give_up_s:
             answer = await self._ask(self._checkout, "POST", path, keyed, body, intended=self._clock())
             if answer is not None and answer.status == 200:
                 self.paid.append(order_id)
-                return
+                return True
             if answer is not None and answer.status not in {202, 429, 503}:
-                return
+                return answer.status != 402
             wait_s = 0.3 if answer is None else max(answer.retry_after_s, 0.3)
             await self._until(self._clock() + wait_s * (1 + buyer.pace / 2))
+        return True
 
     async def _ask(
         self, client: Client, method: str, path: str, headers: bytes, body: bytes, *, intended: float
