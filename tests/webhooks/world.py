@@ -10,8 +10,10 @@ from doorbuster.adapters.system import SystemClock, SystemIds
 from doorbuster.domain.shop_events import DeliveryState
 from doorbuster.engine.relaying import Relaying
 from doorbuster.engine.shop_ports import Delivery, Sender
-from postgres.ledger import Ledger, ledger_at
+from postgres.ledger import Ledger, a_hold, ledger_at
 from webhooks.receiver import Receiver, a_receiver
+
+ORDERS = ["order.reserved", "order.paid", "order.cancelled", "order.expired", "order.refunded"]
 
 
 class World:
@@ -89,6 +91,14 @@ class World:
 
     async def row(self, query: str, *args: Any) -> Any:
         return await self.ledger.sql.fetchval(query, *args)
+
+
+async def some_orders(world: World, count: int) -> list[str]:
+    """Ids of orders, in the order they were reserved."""
+    sale = await world.ledger.sale(quantity_available=count)
+    holds = [a_hold(f"buyer-{n}", key=f"key-{n}") for n in range(count)]
+    await world.ledger.commit(sale, *holds)
+    return [hold.hold_id for hold in holds]
 
 
 @asynccontextmanager

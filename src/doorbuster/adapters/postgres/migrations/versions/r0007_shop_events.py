@@ -9,4 +9,4 @@ depends_on = None
 
 
 def upgrade() -> None:
-    execute_files("0007_shop_events.sql")
+    execute_files("0007_shop_events.sql", "0007_webhooks.sql")
