@@ -37,6 +37,11 @@ class Settings(BaseSettings):
     dev_identities: bool = False
     """Hand out buyer tokens to anyone who asks. For trying the pages by hand; never on a public address."""
 
+    pass_audience: Annotated[str, Field(min_length=1, max_length=200)] = "shop"  # noqa: S105
+    """`aud` of the passes that an existing shop is shown: the shop's own name."""
+    pass_issuer: Annotated[str, Field(min_length=1, max_length=200)] = "doorbuster"  # noqa: S105
+    """`iss` of the passes."""
+
     payment_gateway: str = "simulated"
     gateway_url: str = ""
     """Address of the simulated gateway; `up` starts one and sets it."""

@@ -20,9 +20,11 @@ from doorbuster.engine.describing import Describer
 from doorbuster.engine.distrust import Distrust
 from doorbuster.engine.drawing import Drawing
 from doorbuster.engine.entering import Entering
+from doorbuster.engine.external import External
 from doorbuster.engine.granting import Admitter
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
+from doorbuster.engine.passes import Passes
 from doorbuster.engine.paying import Paying
 from doorbuster.engine.ports import StoreUnavailable
 from doorbuster.engine.queueing import Queueing
@@ -109,6 +111,13 @@ class Gate:
         distrust, ordering = Distrust(shop.sales), Ordering(shop.orders, releaser)
         self.watch = LineWatch(self.board, shop.lines, shop.stock, clock)
         self.tickets = Tickets(shop.lines)
+        self.passes = Passes(
+            shop.pass_keys,
+            self.board,
+            clock,
+            issuer=self.settings.pass_issuer,
+            audience=self.settings.pass_audience,
+        )
         self.services = Services(
             selling=Selling(
                 board=self.board,
@@ -137,6 +146,8 @@ class Gate:
             refunding=self._refunding(releaser),
             reconciler=Reconciler(sales=shop.sales, balance=self.balance, gateway=self.gateway, clock=clock),
             charges=shop.charges,
+            passes=self.passes,
+            external=External(shop.reports, ordering, ids),
             queueing=self._queueing(ordering, distrust),
             drawing=Drawing(shop.draws, None, asyncio.to_thread),
             watch=self.watch,
@@ -161,7 +172,7 @@ class Gate:
 
     def _queueing(self, ordering: Ordering, distrust: Distrust) -> Queueing:
         shop, clock, ids = self.shop, self.clock, self.ids
-        self.describer = describer = Describer(self.watch, self.tickets, clock, ids)
+        self.describer = describer = Describer(self.watch, self.tickets, clock, ids, self.passes)
         return Queueing(
             board=self.board,
             line=shop.line,
@@ -197,6 +208,7 @@ class Gate:
     async def start(self) -> None:
         self.committer.start()
         await self.tickets.refresh()
+        await self.passes.refresh()
         self.sale_id = (await self.create()).json["sale_id"]
 
     async def stop(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from api import contract_money, contract_queue, contract_webhooks
+from api import contract_external, contract_money, contract_queue, contract_webhooks
 from api.gate import ADMIN, Answer, Gate
 from doorbuster.api.openapi import codes_of
 from doorbuster.domain.outcomes import RULES, Code
@@ -12,6 +12,7 @@ from doorbuster.engine.ports import Actor
 
 Case = Callable[[Gate], Awaitable[Answer]]
 CASES: dict[tuple[str, str], Case] = contract_queue.CASES | contract_money.CASES | contract_webhooks.CASES
+CASES |= contract_external.CASES
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
 
@@ -69,12 +70,13 @@ PATHS: dict[str, tuple[str, str, object]] = {
     "forget-method": ("DELETE", "/v1/payment-method", None),
     "gateway-book": ("GET", "/v1/admin/gateways/simulated/book", None),
     "metrics": ("GET", "/metrics", None),
+    **contract_external.PATHS,
 }
 BUYER = "reserve join place leave see-order give-back pay store-method forget-method"
 OPERATOR = (
     "create-sale list-sales read-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale abort-sale "
     "rebuild-sale audit-sale latest-audit report-sale list-orders set-blocklist cancel-order gateway-book metrics "
-    "refund-order reconcile-sale latest-reconciliation"
+    "refund-order reconcile-sale latest-reconciliation paid-order list-reports list-keys rotate-keys"
 )
 
 
@@ -183,17 +185,17 @@ def _without_key(route: str) -> Case:
 cases_for(
     "see-sale reserve join place leave read-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale "
     "abort-sale rebuild-sale audit-sale latest-audit report-sale list-orders set-blocklist see-order give-back pay "
-    "cancel-order refund-order reconcile-sale latest-reconciliation",
+    "cancel-order refund-order reconcile-sale latest-reconciliation paid-order list-reports",
     "not-found",
     _no_sale,
 )
 cases_for(
     "reserve pay dev-buyer create-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale abort-sale "
-    "rebuild-sale audit-sale set-blocklist cancel-order store-method refund-order reconcile-sale",
+    "rebuild-sale audit-sale set-blocklist cancel-order store-method refund-order reconcile-sale paid-order rotate-keys",
     "invalid-request",
     _bad_body,
 )
-cases_for("list-sales list-orders", "invalid-request", _bad_query)
+cases_for("list-sales list-orders list-reports", "invalid-request", _bad_query)
 cases_for("change-sale warm-up-sale open-sale pause-sale resume-sale rebuild-sale set-blocklist", "conflict", _over)
 cases_for("reserve join place leave", "ended", _over)
 cases_for("reserve pay", "idempotency-key-missing", _without_key)

@@ -9,6 +9,8 @@ from typing import Final
 from doorbuster.api.auth import Buyers, is_operator
 from doorbuster.api.buyers import BuyerRoutes
 from doorbuster.api.dispatch import Dispatch
+from doorbuster.api.external import external_routes
+from doorbuster.api.external_shapes import BuyerOrderView
 from doorbuster.api.keys import PublishedKeys
 from doorbuster.api.line_shapes import JoinBody, PlaceView
 from doorbuster.api.money import money_routes
@@ -102,6 +104,7 @@ class Api:
                 *_queue_routes(QueueRoutes(services, clock, buyers, pace)),
                 *_operator_routes(operator, services, self.system),
                 *money_routes(services, operator.guarded),
+                *external_routes(services, operator.guarded, _PAGED),
                 *webhook_routes(services.webhooks, operator.guarded),
                 *_system_routes(self.system),
             ]
@@ -127,13 +130,13 @@ def _buyer_routes(on: BuyerRoutes) -> list[Route]:
         Route(
             method="POST", path=f"{sale}/orders", name="reserve", caller=buyer, handler=on.reserve,
             summary="Take units in a race: 201 means they are yours until `expires_at`, durably",
-            body=OrderBody, example={"quantity": 1}, idempotent_key=True, answers={201: OrderView},
+            body=OrderBody, example={"quantity": 1}, idempotent_key=True, answers={201: BuyerOrderView},
             headers={201: {"Location": "Where to read the order", "Idempotency-Replayed": "`true` if it was there"}},
             codes=(Code.NOT_FOUND, Code.IDEMPOTENCY_MISMATCH, *_TAKING, Code.SOLD_OUT, Code.ALL_HELD),
         ),
         Route(
             method="GET", path="/v1/orders/{order_id}", name="see-order", summary="One's own order", caller=buyer,
-            handler=on.order, answers={200: OrderView}, codes=(Code.NOT_FOUND,),
+            handler=on.order, answers={200: BuyerOrderView}, codes=(Code.NOT_FOUND,),
         ),
         Route(
             method="DELETE", path="/v1/orders/{order_id}", name="give-back", caller=buyer, handler=on.cancel,

@@ -7,6 +7,7 @@ say that they are). Read next: `engine/selling.py`.
 from typing import Final
 
 from doorbuster.api.auth import Buyers, sign, unauthenticated
+from doorbuster.api.external_shapes import buyer_order_view
 from doorbuster.api.http import Refused, Reply, Request, json_reply
 from doorbuster.api.lately import Lately
 from doorbuster.api.pace import Pace
@@ -91,7 +92,8 @@ class BuyerRoutes:
         if isinstance(outcome, Reserved):
             location = (b"location", f"/v1/orders/{outcome.order.order_id}".encode())
             headers = (location, (b"idempotency-replayed", b"true")) if outcome.replayed else (location,)
-            return json_reply(201, order_view(outcome.order), headers)
+            shop_pass = await self._services.passes.issue(outcome.order)
+            return json_reply(201, buyer_order_view(outcome.order, shop_pass), headers)
         return outcome
 
     async def order(self, request: Request) -> Reply | Refusal:
@@ -99,7 +101,8 @@ class BuyerRoutes:
         order = await self._services.ordering.read(id_of(request, "order_id"), user_id)
         if isinstance(order, Refusal):
             return order
-        return json_reply(200, order_view(order), ((b"cache-control", b"no-store"),))
+        shop_pass = await self._services.passes.issue(order)
+        return json_reply(200, buyer_order_view(order, shop_pass), ((b"cache-control", b"no-store"),))
 
     async def cancel(self, request: Request) -> Reply | Refusal:
         user_id = await self._buyer(request)

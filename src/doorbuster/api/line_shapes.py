@@ -45,6 +45,8 @@ class PlaceView(msgspec.Struct, kw_only=True):
     order: OrderView | None
     entry_id: str | None
     as_of: str
+    shop_pass: str | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="pass")
+    """Of a unit that the shop charges for: what the shop is shown, until `expires_at`."""
 
 
 def place_view(place: Place) -> PlaceView:
@@ -63,4 +65,5 @@ def place_view(place: Place) -> PlaceView:
         order=None if place.order is None else order_view(place.order),
         entry_id=place.entry_id,
         as_of=stamp(place.as_of_ms),
+        shop_pass=place.shop_pass or msgspec.UNSET,
     )

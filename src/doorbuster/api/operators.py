@@ -142,7 +142,7 @@ class OperatorRoutes:
         """An order's units given back on somebody's behalf."""
         body = body_of(request, VerbBody, required=False)
         actor = Actor(name=_OPERATOR, reason=body.reason)
-        order = await self._services.ordering.cancel(id_of(request, "order_id"), None, actor)
+        order = await self._services.external.cancelled(id_of(request, "order_id"), actor)
         return order if isinstance(order, Refusal) else json_reply(200, order_view(order))
 
     async def book(self, request: Request) -> Reply:

@@ -8,9 +8,11 @@ import msgspec
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.drawing import Drawing
+from doorbuster.engine.external import External
 from doorbuster.engine.money_ports import ChargeStore
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
+from doorbuster.engine.passes import Passes
 from doorbuster.engine.paying import Paying
 from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.reconciling import Reconciler
@@ -44,6 +46,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     refunding: Refunding
     reconciler: Reconciler
     charges: ChargeStore
+    passes: Passes
+    external: External
     ready: Callable[[], Awaitable[list[str]]]
     metrics: Callable[[], bytes]
     counters: Counts

@@ -9,18 +9,21 @@ import uvloop
 
 from doorbuster import telemetry
 from doorbuster.adapters.payments.simulated import SimulatedGateway
+from doorbuster.adapters.postgres.external import PostgresPassKeyStore, PostgresReportStore
 from doorbuster.adapters.system import CpuShare
 from doorbuster.api.app import create_app
 from doorbuster.api.live_views import LiveViews
 from doorbuster.api.server import Live, serve
 from doorbuster.api.services import Services
-from doorbuster.bootstrap.world import Beats, World, open_world
+from doorbuster.bootstrap.world import Beats, World, open_world, patiently
 from doorbuster.config import Settings
 from doorbuster.domain import limits
 from doorbuster.engine.describing import Describer
 from doorbuster.engine.entering import Entering
+from doorbuster.engine.external import External
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
+from doorbuster.engine.passes import Passes
 from doorbuster.engine.paying import Paying
 from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.reporting import Reporting
@@ -49,14 +52,17 @@ async def _gate(settings: Settings, fd: int | None) -> None:
     async with open_world(settings) as world:
         watch = LineWatch(world.board, world.ledger, world.stock, world.clock)
         tickets = Tickets(world.ledger)
-        describer = Describer(watch, tickets, world.clock, world.ids)
-        services = _services(world, watch, tickets, describer)
+        passes = _passes(world)
+        await patiently("the keys of passes", passes.refresh)
+        describer = Describer(watch, tickets, world.clock, world.ids, passes)
+        services = _services(world, watch, tickets, describer, passes)
         load = CpuShare()
         beats = Beats()
         beats.every(limits.SNAPSHOT_INTERVAL_MS / 1000, "board", world.board.refresh)
         beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
         beats.every(_WATCH_S, "lines", watch.refresh)
         beats.every(_KEYS_S, "ticket keys", tickets.refresh)
+        beats.every(_KEYS_S, "pass keys", passes.refresh)
         api = create_app(services, settings, world.clock, world.ids)
         hub = Hub(
             board=world.board,
@@ -86,7 +92,18 @@ async def _gate(settings: Settings, fd: int | None) -> None:
             await beats.stop()
 
 
-def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Describer) -> Services:
+def _passes(world: World) -> Passes:
+    settings = world.settings
+    return Passes(
+        PostgresPassKeyStore(world.database),
+        world.board,
+        world.clock,
+        issuer=settings.pass_issuer,
+        audience=settings.pass_audience,
+    )
+
+
+def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Describer, passes: Passes) -> Services:
     """The use cases a gate answers with."""
     ordering = Ordering(world.orders, world.releaser)
     return Services(
@@ -139,6 +156,8 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         refunding=world.refunding,
         reconciler=world.reconciler,
         charges=world.charges,
+        passes=passes,
+        external=External(PostgresReportStore(world.database), ordering, world.ids),
         paying=Paying(payments=world.payments, gateway=world.gateway, clock=world.clock, ids=world.ids),
         book=world.gateway.book if isinstance(world.gateway, SimulatedGateway) else None,
         ready=lambda: _gate_problems(world),

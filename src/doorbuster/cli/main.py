@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from doorbuster.cli.keys import keys_app
 from doorbuster.cli.order import order_app
 from doorbuster.cli.sale import sale_app
 from doorbuster.cli.token import token_app
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(sale_app, name="sale")
 app.add_typer(order_app, name="order")
+app.add_typer(keys_app, name="keys")
 app.add_typer(token_app, name="token")
 app.add_typer(verify_app, name="verify")
 app.add_typer(webhook_app, name="webhook")

@@ -37,6 +37,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     order: Order | None
     entry_id: str | None
     as_of_ms: int
+    shop_pass: str | None = None
+    """What the shop that charges for the order is shown; see `passes.py`."""
 
     @property
     def ahead(self) -> int | None:

@@ -14,6 +14,7 @@ from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import EntryState, OrderStatus, SaleStatus
 from doorbuster.domain.waiting import Eta
 from doorbuster.engine.line_ports import Entry
+from doorbuster.engine.passes import Passes
 from doorbuster.engine.ports import Clock, Ids
 from doorbuster.engine.tickets import Tickets
 from doorbuster.engine.watching import LineNow, LineWatch
@@ -23,13 +24,16 @@ _GRANTED_POLL_MS = 5_000
 
 
 class Describer:
-    """One per gate. Never waits."""
+    """One per gate. Never waits. Without `passes` no place has one."""
 
-    def __init__(self, watch: LineWatch, tickets: Tickets, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, watch: LineWatch, tickets: Tickets, clock: Clock, ids: Ids, passes: Passes | None = None
+    ) -> None:
         self._watch = watch
         self._tickets = tickets
         self._clock = clock
         self._ids = ids
+        self._passes = passes
         self.busy = 0.0
         """How busy this gate is, 0 to 1; polls from far back are spread wider when it is."""
 
@@ -138,6 +142,7 @@ class Describer:
             order=order,
             entry_id=None,
             as_of_ms=self._clock.now_ms(),
+            shop_pass=None if order is None or self._passes is None else self._passes.of(sale, order),
         )
 
 

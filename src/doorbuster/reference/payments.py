@@ -177,6 +177,29 @@ class ReferencePaymentStore:
             self._move(row.payment_id, PaymentState.REFUNDED, PaymentState.REFUND_DUE)
         self._ledger.note(order.sale_id, "refund", actor)
 
+    def paid_outside(self, order: Order, payment_id: str, reference: str) -> None:
+        """A shop that charges by itself has the money of a RESERVED order (`external.py` has looked)."""
+        now = self._ledger.clock.now_ms()
+        row = Attempt(
+            payment_id=payment_id,
+            attempt=len(self._of_order[order.order_id]) + 1,
+            gateway=EXTERNAL_GATEWAY,
+            payment_method=EXTERNAL_GATEWAY,
+            state=PaymentState.CAPTURED,
+            amount_cents=order.amount_cents,  # I9
+            currency=order.currency,
+            idempotency_key=reference,
+            body_digest="",
+            gateway_ref=reference,
+            decline_reason=None,
+            created_ms=now,
+            updated_ms=now,
+            order=order,
+        )
+        self._of_order[order.order_id].append(payment_id)
+        self._keep(row)
+        self._ledger.mark_paid(order.order_id)
+
     async def claim(self, *, gateway: str, quiet_ms: int, limit: int) -> Sequence[Attempt]:
         now = self._ledger.clock.now_ms()
         due = [

@@ -8,6 +8,7 @@ from doorbuster.engine.ports import Clock, Ids
 from doorbuster.reference.audits import ReferenceAuditStore
 from doorbuster.reference.charges import ReferenceChargeStore
 from doorbuster.reference.draws import ReferenceDrawLedger
+from doorbuster.reference.external import ReferencePassKeyStore, ReferenceReportStore
 from doorbuster.reference.ledger import ReferenceLedger
 from doorbuster.reference.line import ReferenceLineStore
 from doorbuster.reference.line_ledger import ReferenceLineLedger
@@ -31,6 +32,8 @@ class ReferenceShop:
         self.draws = ReferenceDrawLedger(self.ledger)
         self.payments = ReferencePaymentStore(self.ledger)
         self.charges = ReferenceChargeStore(self.ledger, self.payments)
+        self.reports = ReferenceReportStore(self.ledger, self.payments)
+        self.pass_keys = ReferencePassKeyStore(clock)
         self.stock = ReferenceStockStore()
         self.line = ReferenceLineStore(self.stock)
 
@@ -38,7 +41,7 @@ class ReferenceShop:
     def stores(self) -> tuple[object, ...]:
         """Everything that a port is kept by."""
         ledger = (self.sales, self.orders, self.audits, self.lines, self.draws, self.payments, self.charges)
-        return (*ledger, self.stock, self.line)
+        return (*ledger, self.reports, self.pass_keys, self.stock, self.line)
 
     async def all_orders(self, sale_id: str) -> list[Order]:
         return self.ledger.orders_of(sale_id)

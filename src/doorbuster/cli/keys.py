@@ -1,0 +1,51 @@
+"""`doorbuster keys`: the keys that passes for an existing shop are signed with, over the HTTP API.
+
+Owns: the names of its commands. Every command has `--json`. Read next: `client.py` for exit codes.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from doorbuster.cli import client
+
+keys_app = typer.Typer(help="Keys of the passes that an existing shop checks.", no_args_is_help=True)
+
+Url = Annotated[
+    str | None, typer.Option(help="Address of a gate. Default: DOORBUSTER_URL, else that of the data directory.")
+]
+DataDir = Annotated[Path | None, typer.Option(help="Data directory of `up`. Default: .doorbuster.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the answer's JSON.")]
+
+
+@keys_app.command("list")
+def list_keys(*, url: Url = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Show which key signs, which will, and which is published for passes that are still out."""
+    _print(client.Operator(url, data_dir, as_json=as_json).ask("GET", "/keys"), as_json=as_json)
+
+
+@keys_app.command()
+def rotate(
+    *,
+    leaked: Annotated[
+        bool, typer.Option("--leaked", help="Somebody else may have the keys: drop them now, sign anew at once.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why; kept with the key.")] = "",
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Make a new key. It is published for an hour before it signs; the old one stays until its passes are over."""
+    body: client.Body = {"leaked": leaked, "reason": reason}
+    _print(client.Operator(url, data_dir, as_json=as_json).ask("POST", "/keys/rotate", body), as_json=as_json)
+
+
+def _print(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for key in found["keys"]:
+        until = f", published until {key['leaves_at']}" if key["leaves_at"] else ""
+        print(f"{key['kid']}  {key['state']:<8} signs from {key['signs_from']}{until}")
