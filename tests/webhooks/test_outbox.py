@@ -2,6 +2,9 @@
 
 import pytest
 
+from doorbuster.domain.outcomes import Refusal
+from doorbuster.engine.shop_endpoints import Webhooks
+from doorbuster.engine.shop_ports import ResendWord
 from webhooks.world import ORDERS, World, some_orders
 
 
@@ -118,3 +121,43 @@ async def test_delivery_of_an_endpoint_deleted_meanwhile_is_forgotten(world: Wor
     assert (await world.tell())["started"] == 0
 
     assert await world.outbox.prune(limit=100) == 1
+
+
+async def test_pages_show_every_delivery_once_the_newest_first(world: World) -> None:
+    endpoint, _ = await world.endpoint(event_types=ORDERS)
+    await some_orders(world, 7)
+    webhooks = Webhooks(store=world.outbox, sender=world.sender, clock=world.clock, ids=world.ids)
+
+    seen: list[int] = []
+    cursor: int | None = None
+    for _ in range(3):
+        found = await webhooks.deliveries(endpoint, state=None, before=cursor, limit=3)
+        assert not isinstance(found, Refusal)
+        page, cursor = found
+        seen += [one.delivery_id for one in page]
+
+    assert cursor is None
+    assert seen == [one.delivery_id for one in reversed(await world.deliveries(endpoint))]
+
+
+async def test_resend_of_a_disabled_endpoint_is_refused_and_changes_nothing(world: World) -> None:
+    endpoint, _ = await world.endpoint(event_types=ORDERS)
+    await some_orders(world, 1)
+    await world.tell()
+    [before] = await world.deliveries(endpoint)
+    await world.outbox.change(endpoint, url=None, description=None, event_types=None, enabled=False)
+
+    assert await world.outbox.resend(before.delivery_id) is ResendWord.CONFLICT
+
+    assert await world.deliveries(endpoint) == [before]
+
+
+async def test_what_a_receiver_says_is_kept_however_odd(world: World) -> None:
+    endpoint, _ = await world.endpoint(event_types=ORDERS)
+    await some_orders(world, 1)
+    world.receiver.answers(500, "a\0b\x1b[31m\u2028")
+
+    await world.tell()
+
+    [delivery] = await world.deliveries(endpoint)
+    assert delivery.last_body == "a\ufffdb\ufffd[31m\ufffd"

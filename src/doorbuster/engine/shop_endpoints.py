@@ -25,7 +25,7 @@ class Made(msgspec.Struct, frozen=True):
     secret: str
 
 
-class Tested(msgspec.Struct, frozen=True):
+class Pinged(msgspec.Struct, frozen=True):
     """What came of a ping."""
 
     message_id: str
@@ -90,7 +90,7 @@ class Webhooks:
         secret = await self._store.rotate(endpoint_id, overlap_ms=overlap_seconds * 1000)
         return _NO_ENDPOINT if secret is None else await self._made(endpoint_id, secret)
 
-    async def test(self, endpoint_id: str) -> Tested | Refusal:
+    async def test(self, endpoint_id: str) -> Pinged | Refusal:
         """A ping, now and once, whether it is enabled or not. It is nobody's delivery: nothing is stored."""
         target = await self._store.target(endpoint_id)
         if target is None:
@@ -102,7 +102,7 @@ class Webhooks:
             body=shop_events.payload(shop_events.PING, now_ms, data),
         )
         sent = await self._sender.send(target, message, now_ms=now_ms)
-        return Tested(message.message_id, sent, shop_events.is_delivered(sent.status))
+        return Pinged(message.message_id, sent, shop_events.is_delivered(sent.status))
 
     async def deliveries(
         self, endpoint_id: str, *, state: DeliveryState | None, before: int | None, limit: int
