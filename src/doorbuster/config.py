@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     webhooks_allow_private: bool = False
     """Webhooks may go to private addresses, and by http. For trying by hand, and for shops in the same network."""
 
+    gateway_chaos: Literal["none", "mild", "rough", "storm"] = "none"
+    """Trouble that the simulated gateway which `up` starts makes: for rehearsals, never for a shop."""
+    gateway_seed: int = 0
+    """The same seed makes the same trouble for the same payments."""
+
     allowed_origins: str = ""
     """Origins of pages that may open live connections, separated by spaces; those of the same host always may."""
     live_sockets_max: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from doorbuster.api.money import BreakView, ReconciliationView
 from doorbuster.api.shapes import AuditView
 from doorbuster.cli.demo import run
-from doorbuster.cli.demo_proof import Counted, prove
+from doorbuster.cli.demo_proof import Counted, prove, prove_balance
 from doorbuster.rehearsal.crowd import Result
 
 
@@ -36,8 +37,14 @@ class Facts:
             max_ms=1, acknowledged={"o1": "ann", "o2": "bob", "o3": "cy"}, paid_orders=["o1", "o2"],
         )  # fmt: skip
 
+        self.balance = ReconciliationView(
+            verdict="in_balance", sale_id="s", gateway="simulated", at="", charges=2, captured=2, captured_cents=200,
+            refunded_cents=0, paid_orders=2, paid_cents=200, under_way=0, quarantined=0, breaks=[], note="",
+        )  # fmt: skip
+
     def broken(self) -> list[str]:
         proof = prove(self.counted, self.audit, self.book, self.result, units=2, price_cents=100)
+        proof.checks.append(prove_balance(self.balance))
         assert proof.held == all(check.held for check in proof.checks)
         return [check.claim for check in proof.checks if not check.held]
 
@@ -86,6 +93,24 @@ def audit_drifted(facts: Facts) -> None:
     facts.audit.verdict = "drifted"
 
 
+def books_differ(facts: Facts) -> None:
+    facts.balance.verdict = "breaks"
+    facts.balance.breaks = [
+        BreakView(
+            key="k", order_id="o1", payment_id=None, kind="missing_money", expected="100 EUR", found="nothing",
+            repair="operator", repaired=False,
+        )
+    ]  # fmt: skip
+
+
+def sums_differ(facts: Facts) -> None:
+    facts.balance.refunded_cents = 100
+
+
+def money_under_way(facts: Facts) -> None:
+    facts.balance.under_way = 1
+
+
 @pytest.mark.parametrize(
     ("spoil", "claim"),
     [
@@ -100,6 +125,9 @@ def audit_drifted(facts: Facts) -> None:
         (never_charged, "charged means owns"),
         (wrong_amount, "charged means owns"),
         (audit_drifted, "the audit agrees"),
+        (books_differ, "the books are one"),
+        (sums_differ, "the books are one"),
+        (money_under_way, "the books are one"),
     ],
 )
 def test_proof_names_what_is_broken(spoil: Callable[[Facts], None], claim: str) -> None:
@@ -115,6 +143,7 @@ def test_proof_names_what_is_broken(spoil: Callable[[Facts], None], claim: str) 
     ("changes", "words"),
     [
         ({"mode": "lottery"}, "--mode lottery"),
+        ({"gateway_chaos": "earthquake"}, "--gateway-chaos earthquake"),
         ({"units": 0}, "--units"),
         ({"buyers": -5}, "--buyers"),
         ({"abandon": 1.5}, "--abandon"),
@@ -123,7 +152,8 @@ def test_proof_names_what_is_broken(spoil: Callable[[Facts], None], claim: str) 
 )
 def test_demo_says_what_it_cannot_do(changes: dict[str, Any], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     asked: dict[str, Any] = {
-        "units": 10, "buyers": 10, "mode": "race", "abandon": 0.2, "decline": 0.05, "seed": 1, "keep": False,
+        "units": 10, "buyers": 10, "mode": "race", "abandon": 0.2, "decline": 0.05, "gateway_chaos": "none", "seed": 1,
+        "keep": False,
         "port": 0, "data_dir": None, "as_json": False, **changes,
     }  # fmt: skip
 

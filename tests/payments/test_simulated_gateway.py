@@ -43,7 +43,7 @@ async def test_a_gateway_that_is_down_executes_nothing(tmp_path: Path) -> None:
     assert isinstance(answer, NotExecuted)
     assert isinstance(await gateway.look_up(case.charge), NotExecuted)
     with pytest.raises(StoreUnavailable):
-        await gateway.book()
+        await gateway.whole_book()
     await gateway.close()
 
 
@@ -177,13 +177,13 @@ async def test_the_book_survives_a_kill(own_gateway: SimulatedGateway, own_proce
     await asyncio.gather(*(own_gateway.authorize(case.charge) for case in cases))
     await own_gateway.capture(cases[0].charge, cases[0].capture_key)
     await own_gateway.void(cases[1].charge, cases[1].void_key)
-    before = await own_gateway.book()
+    before = await own_gateway.whole_book()
 
     own_process.kill()
     own_process.start()
 
     assert len(before) == 20
-    assert await own_gateway.book() == before
+    assert await own_gateway.whole_book() == before
     assert isinstance(await own_gateway.capture(cases[0].charge, cases[0].capture_key), Captured)
     assert isinstance(await own_gateway.authorize(cases[1].charge), Declined)
 
@@ -205,13 +205,13 @@ async def test_a_line_cut_short_is_dropped(tmp_path: Path) -> None:
         gateway = SimulatedGateway(process.url)
         case = Case(gateway, "pm_ok")
         await gateway.authorize(case.charge)
-        before = await gateway.book()
+        before = await gateway.whole_book()
         process.kill()
         with path.open("ab") as file:
             file.write(b'{"idempotency_key":"half')
         process.start()
 
-        after = await gateway.book()
+        after = await gateway.whole_book()
 
         assert after == before
         await gateway.close()

@@ -159,7 +159,7 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         passes=passes,
         external=External(PostgresReportStore(world.database), ordering, world.ids),
         paying=Paying(payments=world.payments, gateway=world.gateway, clock=world.clock, ids=world.ids),
-        book=world.gateway.book if isinstance(world.gateway, SimulatedGateway) else None,
+        book=world.gateway.whole_book if isinstance(world.gateway, SimulatedGateway) else None,
         ready=lambda: _gate_problems(world),
         metrics=telemetry.exposition,
         counters=world.telemetry,

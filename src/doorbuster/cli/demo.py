@@ -21,9 +21,10 @@ from rich.console import Console
 from doorbuster.adapters.embedded.errors import EmbeddedError
 from doorbuster.adapters.system import wall_ms
 from doorbuster.api.auth import sign
+from doorbuster.api.money import ReconciliationView
 from doorbuster.api.shapes import AdminSaleView, AuditView, SaleView, stamp
 from doorbuster.cli.demo_line import count_line, figures_of, prove_line
-from doorbuster.cli.demo_proof import Proof, count_by_sql, prove
+from doorbuster.cli.demo_proof import Proof, count_by_sql, prove, prove_balance
 from doorbuster.cli.demo_view import DemoView, print_summary
 from doorbuster.cli.settings import read
 from doorbuster.cli.supervisor import Stack
@@ -34,6 +35,7 @@ from doorbuster.rehearsal.plan import CrowdPlan
 _OPENS_IN_S: Final = 4.0
 _DRAW_OPENS_IN_S: Final = 10.0
 """Time to enter."""
+_CHAOS: Final = ("none", "mild", "rough", "storm")
 _HOLD_S: Final = 8
 """A hold ends soon here, so that what is abandoned is seen to come back and to be sold again."""
 _SETTLE_S: Final = 90.0
@@ -43,6 +45,11 @@ _LISTENERS_MAX: Final = 1_000
 """Sockets of one crowd: two files each, on one machine."""
 _MODES: Final = ("race", "queue", "draw")
 _LOOK_S: Final = 0.25
+_HOLD_IN_CHAOS_S: Final = 20
+"""A call that the gateway never answers takes three seconds, and a payment makes several."""
+_REST_S: Final = 15.0
+_REST_IN_CHAOS_S: Final = 75.0
+"""An attempt whose worker has lost it is taken up after ten seconds and given up after thirty."""
 
 
 class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,10 +57,15 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     buyers: int
     abandon: float
     decline: float
+    gateway_chaos: str = "none"
     seed: int
     keep: bool
     as_json: bool
     mode: str = "race"
+
+    @property
+    def hold_s(self) -> int:
+        return _HOLD_S if self.gateway_chaos == "none" else _HOLD_IN_CHAOS_S
 
 
 def run(
@@ -63,6 +75,7 @@ def run(
     mode: str,
     abandon: float,
     decline: float,
+    gateway_chaos: str,
     seed: int | None,
     keep: bool,
     port: int,
@@ -70,25 +83,34 @@ def run(
     as_json: bool,
 ) -> int:
     """Returns the exit code: 0 every promise held, 1 one did not, 2 the demo could not be run."""
-    problem = _problem(units, buyers, mode, abandon, decline)
-    if problem:
-        print(f"doorbuster demo: {problem}", file=sys.stderr)
-        return 2
     options = DemoOptions(
         units=units,
         buyers=buyers,
         abandon=abandon,
         decline=decline,
+        gateway_chaos=gateway_chaos,
         seed=random.SystemRandom().randrange(1_000_000) if seed is None else seed,
         keep=keep,
         as_json=as_json,
         mode=mode,
     )
+    problem = _problem(options)
+    if problem:
+        print(f"doorbuster demo: {problem}", file=sys.stderr)
+        return 2
     place = data_dir or Path(tempfile.mkdtemp(prefix="doorbuster-demo-"))
     if data_dir is None:
         place.chmod(0o755)  # root's servers run as another user; what they keep in it is theirs alone
     place.mkdir(parents=True, exist_ok=True)
-    settings = read(port=port, data_dir=place, dev_identities=True, host="127.0.0.1", log_format="json")
+    settings = read(
+        port=port,
+        data_dir=place,
+        dev_identities=True,
+        host="127.0.0.1",
+        log_format="json",
+        gateway_chaos=gateway_chaos,
+        gateway_seed=options.seed,
+    )
     try:
         return asyncio.run(_demo(options, Stack(settings, log_file=place / "doorbuster.log")))
     except EmbeddedError as error:
@@ -102,12 +124,15 @@ def run(
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _problem(units: int, buyers: int, mode: str, abandon: float, decline: float) -> str:
-    if mode not in _MODES:
-        return f"--mode {mode}: it has to be race, queue or draw"
-    if not 1 <= units <= 1_000_000 or not 1 <= buyers <= 1_000_000:
+def _problem(options: DemoOptions) -> str:
+    if options.mode not in _MODES:
+        return f"--mode {options.mode}: it has to be race, queue or draw"
+    if options.gateway_chaos not in _CHAOS:
+        return f"--gateway-chaos {options.gateway_chaos}: it has to be {', '.join(_CHAOS[:-1])} or {_CHAOS[-1]}"
+    if not 1 <= options.units <= 1_000_000 or not 1 <= options.buyers <= 1_000_000:
         return "--units and --buyers have to be from 1 to 1,000,000"
-    if not (0 <= abandon <= 1 and 0 <= decline <= 1 and abandon + decline <= 1):
+    shares = (options.abandon, options.decline)
+    if not all(0 <= share <= 1 for share in shares) or sum(shares) > 1:
         return "--abandon and --decline are shares from 0 to 1, together at most 1"
     return ""
 
@@ -156,7 +181,7 @@ class Shop:
             "currency": "EUR",
             "start_time": stamp(now + int(opens_in_s * 1000)),
             "end_time": stamp(now + 3_600_000),
-            "checkout_ttl_seconds": _HOLD_S,
+            "checkout_ttl_seconds": options.hold_s,
         }
         return msgspec.json.decode(await self.call("POST", "/v1/admin/sales", body), type=AdminSaleView)
 
@@ -243,7 +268,8 @@ async def wrap_up(
 ) -> Proof:
     """Let what is held end, end the sale, audit it, and count what is in PostgreSQL. `told` takes the charges that
     were looked at, so that the next sale on the same gateway is held against its own."""
-    end = asyncio.get_running_loop().time() + _HOLD_S + 15
+    rest_s = _REST_S if options.gateway_chaos == "none" else _REST_IN_CHAOS_S
+    end = asyncio.get_running_loop().time() + options.hold_s + rest_s
     while asyncio.get_running_loop().time() < end:
         seen = await shop.look(sale.sale_id)
         if seen.availability.held == 0:
@@ -258,7 +284,12 @@ async def wrap_up(
         book = [charge for charge in book if charge["idempotency_key"] not in told]
         told.update(charge["idempotency_key"] for charge in book)
     counted = await count_by_sql(stack.database_url, sale.sale_id)
+    balance = msgspec.json.decode(
+        await shop.call("POST", f"/v1/admin/sales/{sale.sale_id}/reconcile", {"reason": "demo"}),
+        type=ReconciliationView,
+    )
     proof = prove(counted, audit, book, result, units=options.units, price_cents=sale.price_cents)
+    proof.checks.append(prove_balance(balance))
     if result.seen is not None:
         sold_all = counted.paid_units == options.units
         line = await count_line(stack.database_url, sale.sale_id)

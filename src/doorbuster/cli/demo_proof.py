@@ -11,6 +11,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
+from doorbuster.api.money import ReconciliationView
 from doorbuster.api.shapes import AuditView
 from doorbuster.rehearsal.crowd import Result
 
@@ -66,6 +67,7 @@ class Proof(msgspec.Struct, kw_only=True):
     counted: Counted
     audit_verdict: str
     captured_cents: int
+    refunded_cents: int
     line: LineFigures | None = None
     """In a line only."""
 
@@ -98,6 +100,22 @@ def _why(sold_all: bool, demand_ended: bool) -> str:
     return (
         "; the crowd wanted no more" if demand_ended else "; the crowd gave up waiting, the machine is too slow for it"
     )
+
+
+def prove_balance(found: ReconciliationView) -> Check:
+    """The reconciliation: charge by charge, and in sum."""
+    net = found.captured_cents - found.refunded_cents
+    figures = f"{_euros(found.captured_cents)} captured, {_euros(found.refunded_cents)} of it refunded; "
+    figures += f"{_euros(found.paid_cents)} paid for"
+    mended = sum(1 for one in found.breaks if one.repaired)
+    if found.breaks:
+        figures += f"; {len(found.breaks)} breaks, {mended} of them repaired"
+    held = found.verdict == "in_balance" and net == found.paid_cents and not found.under_way
+    return Check("the books are one", held, figures if found.verdict != "unknown" else f"unknown: {found.note}")
+
+
+def _euros(cents: int) -> str:
+    return f"{cents / 100:,.2f} EUR"
 
 
 def prove(
@@ -137,7 +155,9 @@ def prove(
         Check(
             "charged means owns",
             bijection,
-            f"{len(captured):,} captures by the gateway's book, {len(counted.paid):,} paid orders",
+            f"{len(captured):,} captures by the gateway's book, {len(counted.paid):,} paid orders: one to one"
+            if bijection
+            else f"{len(captured):,} captures by the gateway's book, {len(counted.paid):,} paid orders: not one to one",
         ),
         Check(
             "the audit agrees",
@@ -149,5 +169,6 @@ def prove(
         checks=checks,
         counted=counted,
         audit_verdict=audit.verdict,
-        captured_cents=sum(int(charge["captured_cents"]) for charge in captured),
+        captured_cents=sum(int(charge["captured_cents"]) for charge in book),
+        refunded_cents=sum(int(charge["refunded_cents"]) for charge in book),
     )

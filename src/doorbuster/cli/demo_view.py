@@ -182,7 +182,10 @@ def print_summary(
         for sentence in summary_of(proof.line, result.seen):
             console.print(sentence, highlight=False)
     console.print(f"Refused: {_refusals(result)}.")
-    console.print(f"Captured: {proof.captured_cents / 100:,.2f} EUR.\n")
+    console.print(
+        f"Captured: {proof.captured_cents / 100:,.2f} EUR, refunded: {proof.refunded_cents / 100:,.2f} EUR, "
+        f"by the gateway's own book.\n"
+    )
     for check in proof.checks:
         mark = "[bold green]✓[/bold green]" if check.held else "[bold red]✗[/bold red]"
         console.print(f"  {mark} {check.claim:<30} {check.figures}", highlight=False)

@@ -142,7 +142,10 @@ def demo(
     buyers: Annotated[int, typer.Option(help="Buyers in the crowd.")] = 20_000,
     mode: Annotated[str, typer.Option(help="How units are given out: race, queue or draw.")] = "race",
     abandon: Annotated[float, typer.Option(help="Share of buyers who reserve and never pay.")] = 0.2,
-    decline: Annotated[float, typer.Option(help="Share of payments that are declined.")] = 0.05,
+    decline: Annotated[float, typer.Option(help="Share of buyers whose card is declined.")] = 0.05,
+    gateway_chaos: Annotated[
+        str, typer.Option(help="Trouble the payment gateway makes: none, mild, rough or storm.")
+    ] = "none",
     seed: Annotated[
         int | None, typer.Option(help="The same seed gives the same crowd. Default: drawn and shown.")
     ] = None,
@@ -162,6 +165,7 @@ def demo(
             mode=mode,
             abandon=abandon,
             decline=decline,
+            gateway_chaos=gateway_chaos,
             seed=seed,
             keep=keep,
             port=port,

@@ -218,7 +218,11 @@ class Stack:
         port_file = self.data.root / "gateway-port"
         port_file.unlink(missing_ok=True)
         book = str(self.data.root / "gateway-book")
-        arguments = ["gateway", "--port-file", str(port_file), "--book", book, "--port"]
+        arguments = ["gateway", "--port-file", str(port_file), "--book", book]
+        arguments += ["--seed", str(self.settings.gateway_seed)]
+        if self.settings.gateway_chaos != "none":
+            arguments += ["--chaos", self.settings.gateway_chaos]
+        arguments.append("--port")
         self.gateway = self._child("gateway", [*arguments, "0"])
         await self.gateway.spawn()
         end = asyncio.get_running_loop().time() + _GATEWAY_WITHIN_S

@@ -4,7 +4,7 @@ Owns: the comparison and its repairs. Keeps: I7 (captured money belongs to a PAI
 Knows neither a store nor a gateway. Read next: `engine/reconciling.py`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import StrEnum
 
 import msgspec
@@ -107,7 +107,7 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     paid_cents: int = 0
     under_way: int = 0
     quarantined: int = 0
-    breaks: Sequence[Break] = ()
+    breaks: tuple[Break, ...] = ()
     note: str = ""
 
 

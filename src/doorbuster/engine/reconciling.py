@@ -114,7 +114,7 @@ class Reconciler:
             paid_cents=paid_cents,
             under_way=len(under_way),
             quarantined=sum(1 for attempt in under_way if at_ms - attempt.created_ms > PAYMENT_ALARM_MS),
-            breaks=breaks,
+            breaks=tuple(breaks),
         )
 
     async def _settled_breaks(self, book: dict[str, BookEntry], attempts: dict[str, Attempt]) -> list[Break]:

@@ -6,7 +6,8 @@ far as they need no time: `pm_ok`, `pm_declined`, `pm_insufficient_funds`, `pm_a
 `pm_timeout_before`, `pm_timeout_after`, `pm_capture_fails`; any other is declined.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -15,17 +16,21 @@ from doorbuster.engine.payment_ports import (
     Absent,
     ActionRequired,
     Authorized,
+    BookEntry,
     Captured,
     CaptureRefused,
     Charge,
     Declined,
     Found,
+    News,
     NoAnswer,
     NotExecuted,
+    NotNews,
     Refunded,
     Unknown,
     Voided,
 )
+from doorbuster.engine.ports import StoreUnavailable
 from doorbuster.reference.faults import Fault, Faults
 
 _DECLINES: Final = {"pm_declined": "card_declined", "pm_insufficient_funds": "insufficient_funds"}
@@ -57,6 +62,7 @@ class ReferenceGateway:
     def __init__(self, faults: Faults | None = None, *, name: str = "simulated") -> None:
         self.name = name
         self.charges: dict[str, ReferenceCharge] = {}
+        self.default_method: str | None = "pm_ok"
         self._faults = faults or Faults()
 
     async def authorize(self, charge: Charge) -> Authorized | Declined | ActionRequired | NoAnswer:
@@ -82,6 +88,29 @@ class ReferenceGateway:
 
     async def look_up(self, charge: Charge) -> Found:
         return self._call("look_up", lambda: self._found(charge))
+
+    async def book(self, sale_id: str) -> AsyncIterator[BookEntry]:
+        if self._faults.draw("book") is not None:
+            raise StoreUnavailable("the gateway does not show its book")
+        for row in list(self.charges.values()):
+            if row.charge.sale_id == sale_id:
+                yield _entry(row)
+
+    def read_news(self, headers: Mapping[str, str], body: bytes, now_ms: int) -> News | NotNews:
+        """What `tell` made; a gateway in memory has no clock and no age."""
+        del now_ms
+        if headers.get("signature") != hashlib.sha256(body).hexdigest():
+            return NotNews(reason="the signature is not the gateway's")
+        try:
+            return msgspec.json.decode(body, type=News)
+        except msgspec.MsgspecError as problem:
+            return NotNews(reason=str(problem))
+
+    @staticmethod
+    def tell(news: News) -> tuple[dict[str, str], bytes]:
+        """The webhook that says it: headers and body."""
+        body = msgspec.json.encode(news)
+        return {"signature": hashlib.sha256(body).hexdigest()}, body
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -146,7 +175,12 @@ class ReferenceGateway:
         if row is None:
             return Absent()
         if row.captured_under:
-            return Captured(ref=charge.key, amount_cents=row.charge.amount_cents, currency=row.charge.currency)
+            return Captured(
+                ref=charge.key,
+                amount_cents=row.charge.amount_cents,
+                currency=row.charge.currency,
+                refunded_cents=row.charge.amount_cents if row.refunded_under else 0,
+            )
         if row.voided:
             return Voided()
         if row.declined:
@@ -154,3 +188,17 @@ class ReferenceGateway:
         if not row.authorized:
             return ActionRequired(data={})
         return Authorized(ref=charge.key, amount_cents=row.charge.amount_cents, currency=row.charge.currency)
+
+
+def _entry(row: ReferenceCharge) -> BookEntry:
+    return BookEntry(
+        key=row.charge.key,
+        order_id=row.charge.order_id,
+        amount_cents=row.charge.amount_cents,
+        currency=row.charge.currency,
+        authorized=row.authorized,
+        captured_cents=row.charge.amount_cents if row.captured_under else 0,
+        refunded_cents=row.charge.amount_cents if row.refunded_under else 0,
+        voided=row.voided,
+        ref=row.charge.key,
+    )

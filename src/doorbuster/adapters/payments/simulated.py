@@ -6,7 +6,7 @@ Read next: `engine/payment_ports.py`.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 import aiohttp
@@ -18,6 +18,7 @@ from doorbuster.engine.payment_ports import (
     Absent,
     ActionRequired,
     Authorized,
+    BookEntry,
     Captured,
     CaptureRefused,
     Charge,
@@ -45,6 +46,7 @@ class _Reply(msgspec.Struct, frozen=True):
     amount_cents: int = 0
     currency: str = ""
     reason: str = ""
+    refunded_cents: int = 0
     data: Mapping[str, str] = {}
 
 
@@ -56,6 +58,7 @@ class SimulatedGateway:
     """`url` is where `doorbuster gateway` listens. Connections are opened as needed and kept. Close it with `close`."""
 
     name = "simulated"
+    default_method = "pm_ok"
 
     def __init__(self, url: str, *, call_s: float = CALL_S) -> None:
         self._url = url.rstrip("/")
@@ -121,7 +124,12 @@ class SimulatedGateway:
             case _Reply(state="authorized"):
                 return Authorized(ref=reply.ref, amount_cents=reply.amount_cents, currency=reply.currency)
             case _Reply(state="captured" | "refunded"):
-                return Captured(ref=reply.ref, amount_cents=reply.amount_cents, currency=reply.currency)
+                return Captured(
+                    ref=reply.ref,
+                    amount_cents=reply.amount_cents,
+                    currency=reply.currency,
+                    refunded_cents=reply.refunded_cents,
+                )
             case _Reply(state="action_required"):
                 return ActionRequired(data=self._action(reply))
             case _Reply(state="declined"):
@@ -135,9 +143,22 @@ class SimulatedGateway:
             case _:
                 return reply
 
-    async def book(self) -> list[BookLine]:
+    async def whole_book(self) -> list[BookLine]:
         """Every charge the gateway has. Raises StoreUnavailable if it does not say."""
         return await self._list("/book")
+
+    async def book(self, sale_id: str) -> AsyncIterator[BookEntry]:
+        for line in await self._list(f"/book?sale_id={sale_id}"):
+            yield BookEntry(
+                key=line.idempotency_key,
+                order_id=line.order_id,
+                amount_cents=line.amount_cents,
+                currency=line.currency,
+                authorized=line.authorized,
+                captured_cents=line.captured_cents,
+                refunded_cents=line.refunded_cents,
+                voided=line.voided,
+            )
 
     async def charges_of(self, order_id: str) -> list[BookLine]:
         """Every charge of one order, under whatever keys. Raises StoreUnavailable if the gateway does not say."""
@@ -166,6 +187,7 @@ class SimulatedGateway:
             headers = {"Content-Type": "application/json", "Idempotency-Key": key}
             content = self._encoder.encode(
                 {
+                    "sale_id": charge.sale_id,
                     "order_id": charge.order_id,
                     "amount_cents": charge.amount_cents,
                     "currency": charge.currency,

@@ -32,6 +32,8 @@ class Entry(msgspec.Struct, kw_only=True):
     refund_key: str = ""
     voided: bool = False
     tombstone: bool = False
+    sale_id: str = ""
+    """Empty in what books of earlier releases have."""
 
 
 class BookLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,9 +96,13 @@ class Book:
     def of_order(self, order_id: str) -> list[BookLine]:
         return [_shown(self._entries[key]) for key in self._by_order.get(order_id, []) if _is_shown(self._entries[key])]
 
-    def lines(self) -> list[BookLine]:
-        """Every charge ever asked for and answered, declined ones included."""
-        return [_shown(entry) for entry in self._entries.values() if _is_shown(entry)]
+    def lines(self, sale_id: str | None = None) -> list[BookLine]:
+        """Every charge ever asked for and answered, declined ones included; of one sale, or of all."""
+        return [
+            _shown(entry)
+            for entry in self._entries.values()
+            if _is_shown(entry) and (sale_id is None or entry.sale_id == sale_id)
+        ]
 
     def put(self, entry: Entry) -> None:
         """Change a charge in memory and queue the line; `synced` before telling anyone."""

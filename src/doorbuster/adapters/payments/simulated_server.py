@@ -15,6 +15,7 @@ import socket
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 import msgspec
 import uvicorn
@@ -40,6 +41,7 @@ class ChargeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     amount_cents: int
     currency: str
     payment_method: str
+    sale_id: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,6 +53,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     amount_cents: int = 0
     currency: str = ""
     reason: str = ""
+    refunded_cents: int = 0
     data: dict[str, str] = {}
 
 
@@ -99,7 +102,8 @@ class SimulatedGatewayApp:
             case "GET", ["v1", "orders", order_id, "charges"]:
                 return 200, _Listing(self._book.of_order(order_id))
             case "GET", ["book"]:
-                return 200, _Listing(self._book.lines())
+                asked = parse_qs(scope["query_string"].decode("latin-1")).get("sale_id")
+                return 200, _Listing(self._book.lines(asked[0] if asked else None))
             case "GET", ["livez"]:
                 return 200, Reply(state="alive")
             case _:
@@ -188,6 +192,7 @@ class SimulatedGatewayApp:
             amount_cents=entry.captured_cents or entry.amount_cents,
             currency=entry.currency,
             reason=entry.declined,
+            refunded_cents=entry.refunded_cents,
             data={"confirm": f"/v1/charges/{key}/action"} if entry.action else {},
         )
 
@@ -231,6 +236,7 @@ def _asked(entry: Entry) -> ChargeBody:
         amount_cents=entry.amount_cents,
         currency=entry.currency,
         payment_method=entry.payment_method,
+        sale_id=entry.sale_id,
     )
 
 
