@@ -111,23 +111,9 @@ class Gate:
         distrust, ordering = Distrust(shop.sales), Ordering(shop.orders, releaser)
         self.watch = LineWatch(self.board, shop.lines, shop.stock, clock)
         self.tickets = Tickets(shop.lines)
-        self.passes = Passes(
-            shop.pass_keys,
-            self.board,
-            clock,
-            issuer=self.settings.pass_issuer,
-            audience=self.settings.pass_audience,
-        )
+        self.passes = self._passes()
         self.services = Services(
-            selling=Selling(
-                board=self.board,
-                committer=self.committer,
-                stock=shop.stock,
-                orders=shop.orders,
-                distrust=distrust,
-                clock=clock,
-                ids=ids,
-            ),
+            selling=self._selling(distrust),
             board=self.board,
             ordering=ordering,
             operating=Operating(
@@ -160,6 +146,27 @@ class Gate:
         )
         self.api: Api = create_app(self.services, self.settings, clock, ids)
         self.sale_id = ""
+
+    def _passes(self) -> Passes:
+        settings = self.settings
+        return Passes(
+            self.shop.pass_keys,
+            self.board,
+            self.clock,
+            issuer=settings.pass_issuer,
+            audience=settings.pass_audience,
+        )
+
+    def _selling(self, distrust: Distrust) -> Selling:
+        return Selling(
+            board=self.board,
+            committer=self.committer,
+            stock=self.shop.stock,
+            orders=self.shop.orders,
+            distrust=distrust,
+            clock=self.clock,
+            ids=self.ids,
+        )
 
     def _refunding(self, releaser: Releaser) -> Refunding:
         return Refunding(

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from api import contract_external, contract_money, contract_queue, contract_webhooks
+from api import contract_external, contract_money, contract_queue, contract_system, contract_webhooks
 from api.gate import ADMIN, Answer, Gate
 from doorbuster.api.openapi import codes_of
 from doorbuster.domain.outcomes import RULES, Code
@@ -12,7 +12,7 @@ from doorbuster.engine.ports import Actor
 
 Case = Callable[[Gate], Awaitable[Answer]]
 CASES: dict[tuple[str, str], Case] = contract_queue.CASES | contract_money.CASES | contract_webhooks.CASES
-CASES |= contract_external.CASES
+CASES |= contract_external.CASES | contract_system.CASES
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
 
@@ -191,7 +191,8 @@ cases_for(
 )
 cases_for(
     "reserve pay dev-buyer create-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale abort-sale "
-    "rebuild-sale audit-sale set-blocklist cancel-order store-method refund-order reconcile-sale paid-order rotate-keys",
+    "rebuild-sale audit-sale set-blocklist cancel-order store-method refund-order reconcile-sale paid-order "
+    "rotate-keys",
     "invalid-request",
     _bad_body,
 )
@@ -388,32 +389,6 @@ async def _(gate: Gate) -> Answer:
 async def _(gate: Gate) -> Answer:
     await call(gate, "audit-sale")
     return await call(gate, "latest-audit")
-
-
-@case("gateway-book", "not-found")
-async def _(gate: Gate) -> Answer:
-    return await gate.admin("GET", "/gateways/other/book")
-
-
-@case("dev-buyer", "not-found")
-async def _(gate: Gate) -> Answer:
-    del gate
-    strict = Gate(dev_identities=False)
-    return await strict.call("POST", "/v1/dev/buyers", {"user_id": "ann"})
-
-
-@case("dev-buyer", "unauthenticated")
-async def _(gate: Gate) -> Answer:
-    del gate
-    from pydantic import SecretStr
-
-    return await Gate(buyer_secret=SecretStr("")).call("POST", "/v1/dev/buyers", {"user_id": "ann"})
-
-
-@case("ready", "503")
-async def _(gate: Gate) -> Answer:
-    gate.problems.append("the ledger does not answer")
-    return await gate.call("GET", "/readyz")
 
 
 for _name, _path in (("live", "/livez"), ("ready", "/readyz"), ("openapi", "/openapi.json"), ("docs", "/docs")):
