@@ -17,7 +17,7 @@ from doorbuster.domain.order import Order
 from doorbuster.domain.passes import KeyState, PassKey, claims_of, has_pass, key_for, key_states
 from doorbuster.domain.sale import Sale
 from doorbuster.engine.board import SaleBoard
-from doorbuster.engine.ports import Actor, Clock
+from doorbuster.engine.ports import Actor, Clock, OutcomeUnknown, StoreUnavailable
 
 _KEPT: Final = 20_000
 """Passes a gate remembers, about 20 MB; what is forgotten is signed again, in a tenth of a millisecond."""
@@ -73,8 +73,12 @@ class Passes:
         return key_states(self._keys, self._clock.now_ms())
 
     async def issue(self, order: Order) -> str | None:
-        """The pass of an order, if it has one. May raise StoreUnavailable if its sale is not known here yet."""
-        sale = self._board.get(order.sale_id) or await self._board.look(order.sale_id)
+        """The pass of an order, if it has one. None also while its sale is not known here: the order is told anyway,
+        and the next look at it has the pass."""
+        try:
+            sale = self._board.get(order.sale_id) or await self._board.look(order.sale_id)
+        except (StoreUnavailable, OutcomeUnknown):
+            return None
         return None if sale is None else self.of(sale, order)
 
     def of(self, sale: Sale, order: Order) -> str | None:
