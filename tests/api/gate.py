@@ -104,7 +104,7 @@ class Gate:
         shop, clock, ids = self.shop, self.clock, self.ids
         self.payments = shop.payments
         self.balance = MemoryBalance(self.payments)
-        self.endpoints = ReferenceEndpointStore(clock, ids)
+        self.endpoints, self.sender = ReferenceEndpointStore(clock, ids), ReferenceSender()
         self.board = SaleBoard(shop.sales, clock)
         releaser = Releaser(shop.sales, shop.orders, shop.stock)
         self.committer = Committer(shop.orders, shop.stock, clock, ids)
@@ -138,7 +138,7 @@ class Gate:
             drawing=Drawing(shop.draws, None, asyncio.to_thread),
             watch=self.watch,
             reporting=Reporting(shop.sales, shop.audits, clock),
-            webhooks=Webhooks(store=self.endpoints, sender=ReferenceSender(), clock=clock, ids=ids),
+            webhooks=Webhooks(store=self.endpoints, sender=self.sender, clock=clock, ids=ids),
             ready=self._ready,
             metrics=lambda: b"# metrics",
             counters=self.counts,

@@ -161,3 +161,20 @@ async def test_what_a_receiver_says_is_kept_however_odd(world: World) -> None:
 
     [delivery] = await world.deliveries(endpoint)
     assert delivery.last_body == "a\ufffdb\ufffd[31m\ufffd"
+
+
+async def test_what_waits_for_a_disabled_endpoint_is_forgotten_after_a_month(world: World) -> None:
+    endpoint, _ = await world.endpoint(event_types=ORDERS)
+    await some_orders(world, 2)
+    await world.outbox.change(endpoint, url=None, description=None, event_types=None, enabled=False)
+    [old, young] = await world.deliveries(endpoint)
+    for delivery, days in ((old, 31), (young, 29)):
+        await world.ledger.sql.execute(
+            "update webhook_deliveries set next_at = now() - $2 * interval '1 day' where delivery_id = $1",
+            delivery.delivery_id,
+            days,
+        )
+
+    assert await world.outbox.prune(limit=100) == 1
+
+    assert [one.delivery_id for one in await world.deliveries(endpoint)] == [young.delivery_id]

@@ -12,7 +12,7 @@ import structlog
 from doorbuster import telemetry
 from doorbuster.agents.loop import Counts
 from doorbuster.domain.shop_events import PRUNE_BATCH
-from doorbuster.engine.ports import Clock, Ids
+from doorbuster.engine.ports import Clock, Ids, OutcomeUnknown, StoreUnavailable
 from doorbuster.engine.relaying import Relaying
 from doorbuster.engine.shop_ports import Outbox, Sender
 
@@ -57,6 +57,8 @@ class Relay:
         """Let attempts end for a moment. What goes on longer is dropped, and sent again when its lease is over."""
         try:
             await self._relaying.drain(_GRACE_S)
+        except (StoreUnavailable, OutcomeUnknown) as problem:
+            log.warning("attempts were not recorded; they are made again", problem=str(problem))
         finally:
             await self._relaying.stop()
 

@@ -57,7 +57,7 @@ create table webhook_deliveries (
     constraint closed_has_time check ((state = 'pending') = (closed_at is null))
 );
 create index webhook_deliveries_of_endpoint on webhook_deliveries (endpoint_id, delivery_id);
-create index webhook_deliveries_due on webhook_deliveries (endpoint_id, next_at) where state = 'pending';
+create index webhook_deliveries_due on webhook_deliveries (endpoint_id, next_at, delivery_id) where state = 'pending';
 create index webhook_deliveries_in_line on webhook_deliveries (endpoint_id, aggregate_id, delivery_id)
     where state = 'pending';
 create index webhook_deliveries_dead on webhook_deliveries (endpoint_id, delivery_id) where state = 'dead';

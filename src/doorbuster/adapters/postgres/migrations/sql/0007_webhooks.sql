@@ -124,7 +124,9 @@ $$;
 create function record_deliveries(
     p_ids bigint[], p_attempts integer[], p_words text[], p_pause_ms bigint[],
     p_statuses integer[], p_errors text[], p_bodies text[], p_took_ms integer[]
-) returns void language plpgsql as $$
+) returns void language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
 declare
     v_now timestamptz := clock_ms();
     v_closed bigint[];
@@ -205,29 +207,41 @@ create function prune_deliveries(p_limit integer) returns integer language plpgs
 set enable_seqscan = off
 as $$
 declare
+    v_month timestamptz := clock_timestamp() - interval '30 days';
+    v_quarter timestamptz := clock_timestamp() - interval '90 days';
     v_over bigint[];
-    v_lost bigint[];
+    v_endpoint uuid := '00000000-0000-0000-0000-000000000000';
     v_count integer;
 begin
     perform set_config('synchronous_commit', 'off', true);
     v_over := array(
         select d.delivery_id from webhook_deliveries d
-        where d.state <> 'pending' and d.closed_at < clock_timestamp() - interval '30 days'
-            and (d.state = 'delivered' or d.closed_at < clock_timestamp() - interval '90 days')
+        where d.state <> 'pending' and d.closed_at < v_month
+            and (d.state = 'delivered' or d.closed_at < v_quarter)
         order by d.closed_at
         limit p_limit
         for update skip locked
     );
-    v_lost := array(
-        select d.delivery_id from webhook_deliveries d
-        left join webhook_endpoints e on e.endpoint_id = d.endpoint_id
-        where d.state = 'pending' and (
-            e.endpoint_id is null or not e.enabled and d.next_at < clock_timestamp() - interval '30 days'
-        )
-        limit p_limit
-        for update of d skip locked
-    );
-    delete from webhook_deliveries where delivery_id = any(v_over || v_lost);
+    loop
+        -- From one endpoint that something waits for to the next: a step in the index each, however much waits.
+        select d.endpoint_id into v_endpoint from webhook_deliveries d
+        where d.state = 'pending' and d.endpoint_id > v_endpoint
+        order by d.endpoint_id
+        limit 1;
+        exit when not found;
+        continue when exists (select from webhook_endpoints e where e.endpoint_id = v_endpoint and e.enabled);
+        v_over := v_over || array(
+            select d.delivery_id from webhook_deliveries d
+            where d.state = 'pending' and d.endpoint_id = v_endpoint and (
+                d.next_at < v_month
+                or not exists (select from webhook_endpoints e where e.endpoint_id = v_endpoint)
+            )
+            order by d.next_at
+            limit p_limit
+            for update skip locked
+        );
+    end loop;
+    delete from webhook_deliveries where delivery_id = any(v_over);
     get diagnostics v_count = row_count;
     return v_count;
 end
