@@ -16,8 +16,9 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from cli.commands import doorbuster
 from external.existing_shop import ExistingShop, existing_shop
-from faults.shop import SECRET, Operator, Shop, buyer_token, open_shop
+from faults.shop import ADMIN, SECRET, Operator, Shop, buyer_token, open_shop
 from helpers.waiting import until
 
 Answer = dict[str, Any]
@@ -136,7 +137,8 @@ def _signed_with(secret: bytes, head: Answer, claims: Answer) -> str:
 async def test_no_forgery_opens_the_shop_and_nothing_is_charged(world: World, theirs: ExistingShop) -> None:
     await world.open()
     order = await world.order()
-    (public,) = (await world.published())["keys"]
+    kid = parts(order["pass"])[0]["kid"]
+    public = next(key for key in (await world.published())["keys"] if key["kid"] == kid)
     before = theirs.said
 
     answers = {name: await theirs.checkout(text) for name, text in forgeries(order["pass"], public).items()}
@@ -395,3 +397,88 @@ async def test_secrets_are_in_no_log(world: World) -> None:
     assert card not in world.shop.log_tail()
     assert SECRET not in world.shop.log_tail()
     assert time.time() < _seconds(order["expires_at"])
+
+
+# ---------------------------------------------------------------------------------------- keys, and power cuts
+
+
+async def test_two_gates_made_one_key_and_publish_it_alike(world: World) -> None:
+    (published,) = await _by_all_gates(world)
+
+    for key in json.loads(published)["keys"]:
+        assert set(key) == {"kty", "crv", "use", "alg", "kid", "x"}  # nothing private
+
+
+async def test_power_cut_while_the_shop_reports_charges_once_and_sells_the_unit(
+    world: World, theirs: ExistingShop
+) -> None:
+    """The shop checks the pass from its copy of the keys, gets no answer, repeats, and is told PAID."""
+    await world.open()
+    order, other = await world.order("ann"), await world.order("bob")
+    assert (await theirs.checkout(other["pass"], "bob"))[0] == 200  # from here on the shop has the keys
+    before = await world.published()
+    world.shop.kill_all()
+
+    selling = asyncio.create_task(theirs.checkout(order["pass"]))
+    charge = f"charge-{order['order_id']}"
+    await until(lambda: any(line.split()[1] == charge for line in theirs.said))
+    await world.shop.start()
+    status, answer = await asyncio.wait_for(selling, 60)
+
+    assert (status, answer["status"]) == (200, "PAID")
+    assert [line.split()[0] for line in theirs.said if line.split()[1] == charge] == ["authorize", "capture"]
+    assert await world.published() == before
+    assert await world.reports() == []
+    await world.in_step()
+
+
+async def test_operator_rotates_and_no_pass_is_lost(world: World, theirs: ExistingShop) -> None:
+    """A rotation publishes, and changes nothing yet; a second one within the hour changes nothing at all."""
+    await world.open()
+    order = await world.order()
+    settings = {"DOORBUSTER_ADMIN_TOKEN": ADMIN}
+
+    once = await doorbuster("keys", "rotate", "--reason", "test", "--url", world.shop.url, "--json", settings=settings)
+    twice = await doorbuster("keys", "rotate", "--url", world.shop.url, settings=settings)
+    listed = await doorbuster("keys", "list", "--url", world.shop.url, settings=settings)
+
+    assert (once.code, twice.code, listed.code) == (0, 0, 0), once.err + twice.err + listed.err
+    states = {key["state"]: key["kid"] for key in json.loads(once.out)["keys"]}
+    assert set(states) >= {"next", "signing"}
+    assert states["next"] in twice.out
+    assert listed.out == twice.out
+    assert "private" not in once.out
+    assert jwt.get_unverified_header(order["pass"])["kid"] == states["signing"]
+    assert (await world.read(order))["pass"] == order["pass"]
+    await until(lambda: _all_publish(world, states["next"]), within=45.0)  # the other gate reads them within 30 s
+    assert (await stranger(world, order["pass"]))["sub"] == "ann"
+    assert (await theirs.checkout(order["pass"]))[0] == 200
+
+
+async def _by_all_gates(world: World) -> set[str]:
+    """What they publish. They share one port: twenty connections reach each of them."""
+    found: set[str] = set()
+    for _ in range(20):
+        async with aiohttp.ClientSession() as session, session.get(f"{world.shop.url}/.well-known/jwks.json") as answer:
+            found.add(await answer.text())
+    return found
+
+
+async def _all_publish(world: World, kid: str) -> bool:
+    return all(kid in published for published in await _by_all_gates(world))
+
+
+async def test_buyer_may_not_report_nor_rotate(world: World) -> None:
+    await world.open()
+    order = await world.order()
+    before = await world.published()
+
+    answers = [
+        await world.call("POST", f"/v1/admin/orders/{order['order_id']}/paid", body={"reference": "free for me"}),
+        await world.call("POST", "/v1/admin/keys/rotate", body={"leaked": True}),
+        await world.call("GET", "/v1/admin/keys"),
+    ]
+
+    assert [status for status, _ in answers] == [403, 403, 403]
+    assert (await world.read(order))["status"] == "RESERVED"
+    assert await world.published() == before
