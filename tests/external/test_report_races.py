@@ -3,10 +3,13 @@
 import asyncio
 from collections import Counter
 
+import asyncpg
+
 from doorbuster.domain.order import Order
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.transitions import OrderStatus
 from external.desk import OPERATOR, Desk, desk_on
+from helpers.waiting import until
 
 
 def codes(answers: list[Order | Refusal]) -> Counter[str]:
@@ -101,6 +104,41 @@ async def test_money_against_an_abort_is_paid_and_given_back_or_refused(desk: De
             assert (read.status, read.payment.state.value) == (OrderStatus.PAID, "REFUNDED")
         else:
             assert read.status is OrderStatus.CANCELLED
+
+
+async def test_report_waits_for_whoever_is_ending_the_order(database_url: str) -> None:
+    """The expirer has the sale's row and has decided: the report sees the end, not the order as it was."""
+    async with desk_on(database_url) as desk:
+        await desk.open()
+        order = await desk.order()
+        expirer: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(database_url)
+        ending = expirer.transaction()
+        await ending.start()
+        await expirer.execute("select from flash_sales where sale_id = $1 for no key update", desk.sale_id)
+
+        reporting = asyncio.create_task(desk.paid(order))
+        await until(lambda: _waits_for_a_lock(expirer))
+        await expirer.execute(
+            "select close_orders($1, array[$2::uuid], 'EXPIRED', 'expirer', 'test', clock_ms())",
+            desk.sale_id,
+            order.order_id,
+        )
+        await ending.commit()
+        answer = await reporting
+        await expirer.close()
+
+        assert isinstance(answer, Refusal)
+        assert answer.code is Code.ORDER_CLOSED
+        assert await desk.attempts(order) == []
+        await desk.assert_laws()
+
+
+async def _waits_for_a_lock(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    return bool(
+        await connection.fetchval(
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
+    )
 
 
 async def test_two_gates_answer_one_report_alike(database_url: str) -> None:

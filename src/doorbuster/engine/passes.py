@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from doorbuster.domain.order import Order
 from doorbuster.domain.passes import KeyState, PassKey, claims_of, has_pass, key_for, key_states
 from doorbuster.domain.sale import Sale
+from doorbuster.domain.transitions import OrderStatus
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.ports import Actor, Clock, OutcomeUnknown, StoreUnavailable
 
@@ -75,6 +76,8 @@ class Passes:
     async def issue(self, order: Order) -> str | None:
         """The pass of an order, if it has one. None also while its sale is not known here: the order is told anyway,
         and the next look at it has the pass."""
+        if order.status is not OrderStatus.RESERVED:
+            return None  # without asking for its sale, which may be over for long
         try:
             sale = self._board.get(order.sale_id) or await self._board.look(order.sale_id)
         except (StoreUnavailable, OutcomeUnknown):
