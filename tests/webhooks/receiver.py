@@ -76,7 +76,7 @@ async def a_receiver(
     receiver = Receiver()
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", receiver.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0)
+    runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, host, port, ssl_context=tls).start()
     scheme = "http" if tls is None else "https"

@@ -18,6 +18,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from doorbuster.adapters.shop_webhooks import HttpSender, Lookup
 from doorbuster.engine.shop_ports import Message, Sent, Target
+from helpers.waiting import until
 from webhooks.receiver import a_raw_receiver, a_receiver
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -119,6 +120,48 @@ async def test_name_that_changes_its_mind_gains_nothing() -> None:
             assert (first.status, second.status) == (204, None)
             assert "127.0.0.1 is a private address" in second.error
             assert (len(asked), len(outside.received), len(inside.received)) == (2, 1, 0)
+
+
+async def test_attempts_that_wait_for_a_name_together_ask_once() -> None:
+    async with a_receiver() as receiver:
+        answered, asked = asyncio.Event(), 0
+
+        async def lookup(host: str, port: int) -> Sequence[str]:
+            nonlocal asked
+            asked += 1
+            await answered.wait()
+            return ["127.0.0.1"]
+
+        sender = HttpSender(allow_private=True, lookup=lookup)
+        target = Target(url=receiver.url.replace("127.0.0.1", "slow.example"), secrets=[SECRET])
+        attempts = [asyncio.create_task(sender.send(target, MESSAGE, now_ms=0)) for _ in range(16)]
+        await until(lambda: asked == 1)
+        attempts[0].cancel()
+        answered.set()
+
+        sent = await asyncio.gather(*attempts[1:])
+        again = await sender.send(target, MESSAGE, now_ms=0)
+        await sender.close()
+
+        assert {one.status for one in [*sent, again]} == {204}
+        assert asked == 2
+
+
+async def test_name_that_nobody_knows_is_a_failure() -> None:
+    sent = await send("https://nobody.invalid/")
+
+    assert sent.status is None
+    assert sent.error
+
+
+async def test_attempt_ends_although_the_name_is_never_answered() -> None:
+    async def lookup(host: str, port: int) -> Sequence[str]:
+        await asyncio.Event().wait()
+        return []
+
+    sent = await send("https://slow.example/", HttpSender(lookup=lookup, timeout_s=0.1))
+
+    assert (sent.status, sent.error) == (None, "no answer within 0.1 s")
 
 
 async def test_http_is_refused_outside() -> None:

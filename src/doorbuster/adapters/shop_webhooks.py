@@ -9,6 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -20,7 +21,7 @@ from standardwebhooks import Webhook
 from yarl import URL
 
 from doorbuster.domain.addresses import address_problem, url_problem
-from doorbuster.domain.shop_events import ANSWER_BYTES_KEPT, ATTEMPT_TIMEOUT_MS
+from doorbuster.domain.shop_events import ANSWER_BYTES_KEPT, ATTEMPT_TIMEOUT_MS, ENDPOINTS_MAX
 from doorbuster.engine.shop_ports import Message, Sent, Target
 
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -50,7 +51,7 @@ class HttpSender:
         self._allow_private = allow_private
         self._timeout_s = timeout_s
         self._judge: Judge = judge or partial(address_problem, allow_private=allow_private)
-        self._resolver = _CheckedResolver(lookup or _look_up, self._judge)
+        self._resolver = _CheckedResolver(lookup, self._judge)
         self._trust = trust
         self._session: aiohttp.ClientSession | None = None
 
@@ -75,6 +76,7 @@ class HttpSender:
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+        await self._resolver.close()
 
     async def _post(self, target: Target, message: Message, now_ms: int) -> Sent:
         problem = url_problem(target.url, allow_private=self._allow_private) or self._literal_problem(target.url)
@@ -124,17 +126,22 @@ class HttpSender:
 
 
 class _CheckedResolver(AbstractResolver):
-    """Looks a name up and refuses it if any of its addresses may not be sent to."""
+    """Looks a name up and refuses it if any of its addresses may not be sent to.
 
-    def __init__(self, lookup: Lookup, judge: Judge) -> None:
-        self._lookup = lookup
+    Attempts at one name that wait at the same time share one look-up: names that hang bind a thread each, no more.
+    """
+
+    def __init__(self, lookup: Lookup | None, judge: Judge) -> None:
+        self._threads = ThreadPoolExecutor(ENDPOINTS_MAX, "look-up")  # of its own: nothing else waits behind a name
+        self._lookup = lookup or self._ask_system
         self._judge = judge
+        self._under_way: dict[tuple[str, int], asyncio.Task[Sequence[str]]] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         del family  # both are welcome
-        addresses = await self._lookup(host, port)
+        addresses = await asyncio.shield(self._shared(host, port))
         problems = [problem for problem in map(self._judge, addresses) if problem]
         if problems or not addresses:
             raise OSError(None, problems[0] if problems else "the name has no address")
@@ -151,12 +158,31 @@ class _CheckedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Holds nothing."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for task in self._under_way.values():
+            task.cancel()
 
+    def _shared(self, host: str, port: int) -> asyncio.Task[Sequence[str]]:
+        task = self._under_way.get((host, port))
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._look(host, port))
+            self._under_way[host, port] = task
 
-async def _look_up(host: str, port: int) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+            def over(done: asyncio.Task[Sequence[str]]) -> None:
+                del self._under_way[host, port]
+                if not done.cancelled():
+                    done.exception()  # whoever waited has it; nobody may have
+
+            task.add_done_callback(over)
+        return task
+
+    async def _look(self, host: str, port: int) -> Sequence[str]:
+        return await self._lookup(host, port)
+
+    async def _ask_system(self, host: str, port: int) -> Sequence[str]:
+        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def _signed(secrets: Sequence[str], message: Message, now_ms: int) -> dict[str, str]:
