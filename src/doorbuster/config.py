@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     webhooks_allow_private: bool = False
     """Webhooks may go to private addresses, and by http. For trying by hand, and for shops in the same network."""
 
+    gateway_webhook_secrets: SecretStr = SecretStr("")
+    """Secrets that sign the simulated gateway's webhooks, separated by spaces: all of them are good, so one can be
+    exchanged for another; empty: `up` makes one in data_dir."""
     gateway_chaos: Literal["none", "mild", "rough", "storm"] = "none"
     """Trouble that the simulated gateway which `up` starts makes: for rehearsals, never for a shop."""
     gateway_seed: int = 0

@@ -23,6 +23,7 @@ COMMITS_UNKNOWN = Counter("doorbuster_commits_unknown", "Commits whose answer wa
 SHED = Counter("doorbuster_orders_shed", "Holds given back because the commit queue was full.")
 GIVEN_UP = Counter("doorbuster_orders_given_up", "Holds whose commit was not answered within the deadline.")
 DISTRUSTED = Counter("doorbuster_images_distrusted", "Images of the stock counter this process stopped believing.")
+REPORTS_REFUSED = Counter("doorbuster_reports_refused", "Reports of a shop that were refused: money to give back.")
 QUEUED = Gauge("doorbuster_commit_queue", "Holds that wait for a commit.", multiprocess_mode="livesum")
 BOARD_AGE = Gauge("doorbuster_board_age_seconds", "Age of the sale rows answered from.", multiprocess_mode="livemax")
 CLOCK_TRUSTED = Gauge(
@@ -36,6 +37,11 @@ SALE_UNITS = Gauge(
 )
 LINE_LENGTH = Gauge(
     "doorbuster_line_length", "Buyers who wait in live sales with a line.", ["sale_id"], multiprocess_mode="livemax"
+)
+NEWS = Counter(
+    "doorbuster_gateway_events",
+    "Webhooks of the payment gateway by outcome: heard, known (delivered before) or refused (forged, too old).",
+    ["outcome"],
 )
 QUARANTINED = Gauge(
     "doorbuster_payments_quarantined",

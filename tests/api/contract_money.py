@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from api.gate import Answer, Gate
+from doorbuster.engine.payment_ports import News
 
 Case = Callable[[Gate], Awaitable[Answer]]
 
@@ -54,3 +55,45 @@ async def _(gate: Gate) -> Answer:
 @case("forget-method", "200")
 async def _(gate: Gate) -> Answer:
     return await gate.call("DELETE", "/v1/payment-method", token=gate.token())
+
+
+# ---------------------------------------------------------------------------------------- the gateway's news
+
+NEWS = News(event_id="evt_1", kind="captured", key="nobody's")
+
+
+async def _deliver(gate: Gate, *, gateway: str = "simulated", forged: bool = False) -> Answer:
+    headers, body = gate.gateway.tell(NEWS)
+    if forged:
+        headers = {"signature": "forged"}
+    return await gate.call("POST", f"/v1/webhooks/payments/{gateway}", raw=body, headers=headers)
+
+
+@case("hear-gateway", "200")
+async def _(gate: Gate) -> Answer:
+    return await _deliver(gate)
+
+
+@case("hear-gateway", "not-found")
+async def _(gate: Gate) -> Answer:
+    return await _deliver(gate, gateway="other")
+
+
+@case("hear-gateway", "unauthenticated")
+async def _(gate: Gate) -> Answer:
+    return await _deliver(gate, forged=True)
+
+
+@case("hear-gateway", "invalid-request")
+async def _(gate: Gate) -> Answer:
+    from doorbuster.api.http import Request
+
+    request = Request("POST", "/v1/webhooks/payments/simulated", b"", [], b"")
+    request.body_too_large = True
+    return Answer(await gate.api.dispatch.answer(request))
+
+
+@case("hear-gateway", "unavailable")
+async def _(gate: Gate) -> Answer:
+    gate.cut_off()
+    return await _deliver(gate)

@@ -13,6 +13,7 @@ from doorbuster.api.http import Header, Reply, Request
 from doorbuster.api.services import Services
 from doorbuster.api.shapes import stamp
 from doorbuster.config import load_settings
+from doorbuster.domain.payment import Attempt
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.committing import Committer
@@ -22,6 +23,7 @@ from doorbuster.engine.drawing import Drawing
 from doorbuster.engine.entering import Entering
 from doorbuster.engine.external import External
 from doorbuster.engine.granting import Admitter
+from doorbuster.engine.news import Newsroom
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.passes import Passes
@@ -39,6 +41,7 @@ from doorbuster.engine.tickets import Tickets
 from doorbuster.engine.watching import LineWatch
 from doorbuster.reference.clock import ManualClock, SeededIds
 from doorbuster.reference.gateway import ReferenceGateway
+from doorbuster.reference.news import ReferenceNewsStore
 from doorbuster.reference.shop import ReferenceShop
 from doorbuster.reference.shop_events import ReferenceEndpointStore, ReferenceSender
 from helpers.balance import MemoryBalance
@@ -57,6 +60,10 @@ def _refuse(*_: object, **__: object) -> object:
 
 async def _refuse_later(*_: object, **__: object) -> object:
     raise StoreUnavailable("cut off")
+
+
+async def _nobody_looks(attempt: Attempt) -> None:
+    del attempt
 
 
 class _Counts:
@@ -104,6 +111,7 @@ class Gate:
         shop, clock, ids = self.shop, self.clock, self.ids
         self.payments = shop.payments
         self.balance = MemoryBalance(self.payments)
+        self.news = ReferenceNewsStore(self.payments)
         self.endpoints, self.sender = ReferenceEndpointStore(clock, ids), ReferenceSender()
         self.board = SaleBoard(shop.sales, clock)
         releaser = Releaser(shop.sales, shop.orders, shop.stock)
@@ -132,6 +140,13 @@ class Gate:
             refunding=self._refunding(releaser),
             reconciler=Reconciler(sales=shop.sales, balance=self.balance, gateway=self.gateway, clock=clock),
             charges=shop.charges,
+            newsroom=Newsroom(
+                store=self.news,
+                payments=self.payments,
+                gateway=self.gateway,
+                clock=clock,
+                examine=_nobody_looks,
+            ),
             passes=self.passes,
             external=External(shop.reports, ordering, ids),
             queueing=self._queueing(ordering, distrust),
@@ -200,7 +215,7 @@ class Gate:
     def cut_off(self) -> None:
         """From here on no store, no gateway and no clock answers."""
         self._cut_off = True
-        for store in (*self.shop.stores, self.balance, self.endpoints):
+        for store in (*self.shop.stores, self.balance, self.news, self.endpoints):
             for name in dir(type(store)):
                 if not name.startswith("_") and callable(getattr(store, name)):
                     setattr(store, name, _refuse if name in _SYNC else _refuse_later)

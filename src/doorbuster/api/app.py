@@ -11,6 +11,7 @@ from doorbuster.api.buyers import BuyerRoutes
 from doorbuster.api.dispatch import Dispatch
 from doorbuster.api.external import external_routes
 from doorbuster.api.external_shapes import BuyerOrderView
+from doorbuster.api.gateway_news import gateway_news_routes
 from doorbuster.api.keys import PublishedKeys
 from doorbuster.api.line_shapes import JoinBody, PlaceView
 from doorbuster.api.money import money_routes
@@ -104,6 +105,7 @@ class Api:
                 *_queue_routes(QueueRoutes(services, clock, buyers, pace)),
                 *_operator_routes(operator, services, self.system),
                 *money_routes(services, operator.guarded),
+                *gateway_news_routes(services.newsroom),
                 *external_routes(services, operator.guarded, _PAGED),
                 *webhook_routes(services.webhooks, operator.guarded),
                 *_system_routes(self.system),

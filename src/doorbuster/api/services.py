@@ -10,6 +10,7 @@ from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.drawing import Drawing
 from doorbuster.engine.external import External
 from doorbuster.engine.money_ports import ChargeStore
+from doorbuster.engine.news import Newsroom
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.passes import Passes
@@ -46,6 +47,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     refunding: Refunding
     reconciler: Reconciler
     charges: ChargeStore
+    newsroom: Newsroom
     passes: Passes
     external: External
     ready: Callable[[], Awaitable[list[str]]]

@@ -21,6 +21,7 @@ from doorbuster.domain import limits
 from doorbuster.engine.describing import Describer
 from doorbuster.engine.entering import Entering
 from doorbuster.engine.external import External
+from doorbuster.engine.news import Newsroom
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.passes import Passes
@@ -76,7 +77,8 @@ async def _gate(settings: Settings, fd: int | None) -> None:
             ids=world.ids,
             sockets_max=settings.live_sockets_max,
         )
-        beats.every(1.0, "metrics", lambda: _publish_gate(world, hub))
+        beats.every(1.0, "metrics", lambda: _publish_gate(world, hub, services.newsroom))
+        beats.every(1.0, "reports", lambda: _publish_reports(world, services.external))
         beats.every(1.0, "load", lambda: _note_load(describer, load))
         origins = frozenset(settings.allowed_origins.lower().split())
         live = Live(socket_class(hub, origins), {EVENTS_PATH: EventStreams(hub)})
@@ -87,6 +89,7 @@ async def _gate(settings: Settings, fd: int | None) -> None:
         finally:
             await hub.stop()
             await services.paying.stop()
+            await services.newsroom.stop()
             await world.refunding.stop()
             await world.committer.stop()
             await beats.stop()
@@ -134,13 +137,7 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         drawing=world.drawing,
         watch=watch,
         reporting=Reporting(world.sales, world.audits, world.clock),
-        webhooks=Webhooks(
-            store=world.shop_events,
-            sender=world.sender,
-            clock=world.clock,
-            ids=world.ids,
-            allow_private=world.settings.webhooks_allow_private,
-        ),
+        webhooks=_webhooks(world),
         operating=Operating(
             sales=world.sales,
             orders=world.orders,
@@ -156,6 +153,13 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         refunding=world.refunding,
         reconciler=world.reconciler,
         charges=world.charges,
+        newsroom=Newsroom(
+            store=world.news,
+            payments=world.payments,
+            gateway=world.gateway,
+            clock=world.clock,
+            examine=world.reconciler.examine,
+        ),
         passes=passes,
         external=External(PostgresReportStore(world.database), ordering, world.ids),
         paying=Paying(payments=world.payments, gateway=world.gateway, clock=world.clock, ids=world.ids),
@@ -163,6 +167,16 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         ready=lambda: _gate_problems(world),
         metrics=telemetry.exposition,
         counters=world.telemetry,
+    )
+
+
+def _webhooks(world: World) -> Webhooks:
+    return Webhooks(
+        store=world.shop_events,
+        sender=world.sender,
+        clock=world.clock,
+        ids=world.ids,
+        allow_private=world.settings.webhooks_allow_private,
     )
 
 
@@ -182,7 +196,11 @@ async def _note_load(describer: Describer, load: CpuShare) -> None:
     describer.busy = max(0.0, 2 * load.take() - 1)
 
 
-async def _publish_gate(world: World, hub: Hub) -> None:
+async def _publish_reports(world: World, external: External) -> None:
+    world.telemetry.carry(telemetry.REPORTS_REFUSED, "reports refused", external.refused)
+
+
+async def _publish_gate(world: World, hub: Hub, newsroom: Newsroom) -> None:
     tell, statistics = world.telemetry, world.committer.statistics()
     tell.publish()
     tell.carry(telemetry.COMMITTED, "holds", statistics.holds)
@@ -196,3 +214,5 @@ async def _publish_gate(world: World, hub: Hub) -> None:
     telemetry.CLOCK_TRUSTED.set(world.clock.trusted)
     telemetry.LISTENERS.set(hub.listening)
     tell.carry(telemetry.LIVE_MESSAGES, "live messages", hub.told)
+    for word, total in (("heard", newsroom.heard), ("known", newsroom.known), ("refused", newsroom.refused)):
+        tell.carry(telemetry.NEWS.labels(word), f"news {word}", total)

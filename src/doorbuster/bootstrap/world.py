@@ -18,6 +18,7 @@ from doorbuster.adapters.postgres.balance import PostgresBalanceStore
 from doorbuster.adapters.postgres.charges import PostgresChargeStore
 from doorbuster.adapters.postgres.draws import PostgresDrawLedger
 from doorbuster.adapters.postgres.lines import PostgresLineLedger
+from doorbuster.adapters.postgres.news import PostgresNewsStore
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Database, connect
@@ -79,6 +80,7 @@ class World:
         self.refunding = Refunding(
             payments=self.payments, orders=self.orders, gateway=self.gateway, releaser=self.releaser, clock=clock
         )
+        self.news = PostgresNewsStore(database, self.gateway.name)
         self.reconciler = Reconciler(sales=self.sales, balance=self.balance, gateway=self.gateway, clock=clock)
         self.auditing = Auditing(sales=self.sales, orders=self.orders, audits=self.audits, stock=stock, clock=clock)
 

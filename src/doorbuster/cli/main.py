@@ -101,17 +101,32 @@ def worker() -> None:
 
 @app.command()
 def gateway(
+    *,
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks one.")] = 8090,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     book: Annotated[Path, typer.Option(help="File that keeps the gateway's own book.")] = Path("gateway-book"),
     seed: Annotated[int, typer.Option(help="Seed of what it does at random.")] = 0,
+    chaos: Annotated[str, typer.Option(help="Trouble it makes: none, mild, rough or storm.")] = "none",
+    decline: Annotated[float, typer.Option(help="Share of charges it declines, whatever the method.")] = 0.0,
+    webhook_url: Annotated[
+        str, typer.Option(help="Where it sends its webhooks, signed with DOORBUSTER_GATEWAY_WEBHOOK_SECRETS.")
+    ] = "",
     port_file: Annotated[Path | None, typer.Option(help="Write the port there once it answers.")] = None,
 ) -> None:
     """Run the simulated payment gateway alone. `GET /book` lists every charge."""
     _title(f"gateway {host}:{port}")
-    from doorbuster.adapters.payments.simulated_server import run  # noqa: PLC0415
+    from doorbuster.cli.gateway import serve  # noqa: PLC0415
 
-    run(host, port, book, seed=seed, port_file=port_file)
+    serve(
+        host,
+        port,
+        book,
+        seed=seed,
+        chaos=chaos,
+        decline=decline,
+        webhook_url=webhook_url,
+        port_file=port_file,
+    )
 
 
 @app.command()

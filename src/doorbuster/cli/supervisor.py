@@ -73,6 +73,7 @@ class Stack:
         self.gateway_url = settings.gateway_url
         self.admin_token = settings.admin_token.get_secret_value()
         self.buyer_secret = settings.buyer_secret.get_secret_value()
+        self.gateway_webhook_secrets = settings.gateway_webhook_secrets.get_secret_value()
         self.url = ""
         self.postgres: EmbeddedPostgres | None = None
         self.valkey: EmbeddedValkey | None = None
@@ -154,6 +155,8 @@ class Stack:
             self.admin_token = kept_secret(self.data.root / "admin-token")
         if not self.buyer_secret and not self.settings.buyer_jwks_url:
             self.buyer_secret = kept_secret(self.data.root / "buyer-secret")
+        if not self.gateway_webhook_secrets:
+            self.gateway_webhook_secrets = kept_secret(self.data.root / "gateway-webhook-secret")
 
     async def _start_servers(self) -> None:
         if not self.database_url:
@@ -183,6 +186,7 @@ class Stack:
             "DATABASE_URL": self.database_url,
             "VALKEY_URL": self.valkey_url,
             "GATEWAY_URL": self.gateway_url,
+            "GATEWAY_WEBHOOK_SECRETS": self.gateway_webhook_secrets,
             "ADMIN_TOKEN": self.admin_token,
             "BUYER_SECRET": self.buyer_secret,
             "BUYER_JWKS_URL": self.settings.buyer_jwks_url,
@@ -220,6 +224,8 @@ class Stack:
         book = str(self.data.root / "gateway-book")
         arguments = ["gateway", "--port-file", str(port_file), "--book", book]
         arguments += ["--seed", str(self.settings.gateway_seed)]
+        hears = f"http://{_reachable(self.settings.host)}:{self.port}/v1/webhooks/payments/simulated"
+        arguments += ["--webhook-url", hears]
         if self.settings.gateway_chaos != "none":
             arguments += ["--chaos", self.settings.gateway_chaos]
         arguments.append("--port")

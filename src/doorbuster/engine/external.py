@@ -34,6 +34,14 @@ class ReportWord(StrEnum):
     PAID = "paid"
 
 
+_KEPT: Final = frozenset(ReportWord) - {
+    ReportWord.NOT_FOUND,
+    ReportWord.ELSEWHERE,
+    ReportWord.SAME,
+    ReportWord.PAID,
+}
+
+
 class CancelWord(StrEnum):
     """Why an order could not be cancelled, where the sale is the shop's."""
 
@@ -109,6 +117,8 @@ class External:
         self._store = store
         self._ordering = ordering
         self._ids = ids
+        self.refused = 0
+        """Reports that were refused and kept, repeats included."""
 
     async def paid(
         self, order_id: str, *, reference: str, amount_cents: int | None, currency: str | None, actor: Actor
@@ -129,6 +139,7 @@ class External:
             done = await self._store.paid(report)
         except (StoreUnavailable, OutcomeUnknown):
             return _silent()
+        self.refused += done.word in _KEPT
         return answer(report, done)
 
     async def cancelled(self, order_id: str, actor: Actor) -> Order | Refusal:
@@ -140,6 +151,7 @@ class External:
             word = await self._store.cancelled_late(self._ids.new_id(), order_id, actor)
         except (StoreUnavailable, OutcomeUnknown):
             return _silent()
+        self.refused += word in (CancelWord.PAID_BEFORE, CancelWord.ORDER_CLOSED)
         if word is CancelWord.PAID_BEFORE:
             detail = "the order is PAID; give the money back and report it with POST /v1/admin/orders/{order_id}/refund"
             return Refusal(Code.CONFLICT, detail)

@@ -288,9 +288,9 @@ class PaymentStore(Protocol):
         ...
 
     async def claim(self, *, gateway: str, quiet_ms: int, limit: int) -> Sequence[Attempt]:
-        """Unfinished attempts of this gateway that nobody has touched for `quiet_ms`, the oldest first. Claiming
-        touches them, so two resolvers at once share the work, and what a dead one claimed is claimed again. One that
-        withholds its unit for longer than PAYMENT_ALARM_MS is put into quarantine."""
+        """Unfinished attempts of this gateway that nobody has touched for `quiet_ms`, or that the gateway has news of,
+        the oldest first. Claiming touches them, so two resolvers at once share the work, and what a dead one claimed
+        is claimed again. One that withholds its unit for longer than PAYMENT_ALARM_MS is put into quarantine."""
         ...
 
     async def attempts(self, order_id: str) -> Sequence[Attempt]:

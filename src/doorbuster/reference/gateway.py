@@ -90,7 +90,7 @@ class ReferenceGateway:
         return self._call("look_up", lambda: self._found(charge))
 
     async def book(self, sale_id: str) -> AsyncIterator[BookEntry]:
-        if self._faults.draw("book") is not None:
+        if self._faults.draw("book") is not Fault.NONE:
             raise StoreUnavailable("the gateway does not show its book")
         for row in list(self.charges.values()):
             if row.charge.sale_id == sale_id:

@@ -32,6 +32,8 @@ class ReferencePaymentStore:
         self._ledger = ledger
         self.rows: dict[str, Attempt] = {}
         """Attempts by payment id; the order in each is the one it began with."""
+        self.look_at: set[str] = set()
+        """Attempts of which a gateway has news."""
         self._of_order: defaultdict[str, list[str]] = defaultdict(list)
         """Payment ids by order, the first first."""
 
@@ -205,10 +207,13 @@ class ReferencePaymentStore:
         due = [
             row
             for row in self.rows.values()
-            if row.state in PAYMENT_UNFINISHED and row.gateway == gateway and row.updated_ms <= now - quiet_ms
+            if row.state in PAYMENT_UNFINISHED
+            and row.gateway == gateway
+            and (row.updated_ms <= now - quiet_ms or row.payment_id in self.look_at)
         ]
         claimed = sorted(due, key=lambda row: row.updated_ms)[:limit]
         for row in claimed:
+            self.look_at.discard(row.payment_id)
             self.rows[row.payment_id] = msgspec.structs.replace(row, updated_ms=now)
         return [self._shown(self.rows[row.payment_id]) for row in claimed]
 

@@ -20,6 +20,7 @@ def build_gateway(settings: Settings) -> Gateway:
                 )
             from doorbuster.adapters.payments.simulated import SimulatedGateway  # noqa: PLC0415
 
-            return SimulatedGateway(settings.gateway_url)
+            secrets = settings.gateway_webhook_secrets.get_secret_value().split()
+            return SimulatedGateway(settings.gateway_url, secrets=secrets)
         case other:
             raise GatewayNotConfiguredError(f"DOORBUSTER_PAYMENT_GATEWAY is {other!r}; there is {', '.join(GATEWAYS)}")

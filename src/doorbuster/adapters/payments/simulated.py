@@ -6,7 +6,7 @@ Read next: `engine/payment_ports.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 import aiohttp
@@ -14,6 +14,7 @@ import msgspec
 from yarl import URL
 
 from doorbuster.adapters.payments.simulated_book import BookLine
+from doorbuster.adapters.payments.simulated_news import SIGNATURE_HEADER, read
 from doorbuster.engine.payment_ports import (
     Absent,
     ActionRequired,
@@ -24,8 +25,10 @@ from doorbuster.engine.payment_ports import (
     Charge,
     Declined,
     Found,
+    News,
     NoAnswer,
     NotExecuted,
+    NotNews,
     Refunded,
     Unknown,
     Voided,
@@ -55,13 +58,15 @@ class _Listing(msgspec.Struct, frozen=True):
 
 
 class SimulatedGateway:
-    """`url` is where `doorbuster gateway` listens. Connections are opened as needed and kept. Close it with `close`."""
+    """`url` is where `doorbuster gateway` listens; `secrets` may sign its webhooks, any of them. Connections are opened
+    as needed and kept. Close it with `close`."""
 
     name = "simulated"
     default_method = "pm_ok"
 
-    def __init__(self, url: str, *, call_s: float = CALL_S) -> None:
+    def __init__(self, url: str, *, secrets: Sequence[str] = (), call_s: float = CALL_S) -> None:
         self._url = url.rstrip("/")
+        self._secrets = tuple(secrets)
         self._timeout = aiohttp.ClientTimeout(total=call_s)
         self._slots = asyncio.Semaphore(CALLS_MAX)
         self._session: aiohttp.ClientSession | None = None
@@ -159,6 +164,9 @@ class SimulatedGateway:
                 refunded_cents=line.refunded_cents,
                 voided=line.voided,
             )
+
+    def read_news(self, headers: Mapping[str, str], body: bytes, now_ms: int) -> News | NotNews:
+        return read(headers.get(SIGNATURE_HEADER, ""), body, self._secrets, now_ms)
 
     async def charges_of(self, order_id: str) -> list[BookLine]:
         """Every charge of one order, under whatever keys. Raises StoreUnavailable if the gateway does not say."""

@@ -104,6 +104,10 @@ class Book:
             if _is_shown(entry) and (sale_id is None or entry.sale_id == sale_id)
         ]
 
+    def entries(self) -> list[Entry]:
+        """Everything there is, tombstones included."""
+        return list(self._entries.values())
+
     def put(self, entry: Entry) -> None:
         """Change a charge in memory and queue the line; `synced` before telling anyone."""
         self._remember(entry)

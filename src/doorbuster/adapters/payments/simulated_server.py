@@ -22,8 +22,10 @@ import uvicorn
 import uvloop
 
 from doorbuster.adapters.payments.simulated_book import Book, BookBrokenError, BookLine, Entry
+from doorbuster.adapters.payments.simulated_chaos import BEFORE, CUTS, ERRORS, SLOW_S, Chaos, Trouble
+from doorbuster.adapters.payments.simulated_sender import Sender
 
-SLOW_S: Final = 2.0
+SLOW_METHOD_S: Final = 2.0
 BODY_BYTES_MAX: Final = 16 * 1024
 
 DECLINES: Final = {"pm_declined": "card_declined", "pm_insufficient_funds": "insufficient_funds"}
@@ -65,12 +67,23 @@ _STATUS: Final = {"declined": 402, "capture_refused": 402, "absent": 404}
 
 
 class SimulatedGatewayApp:
-    """The ASGI application. `delay_ms` delays every call by up to that long, by a rule of the seed and the key."""
+    """The ASGI application. `delay_ms` delays every call by up to that long, by a rule of the seed and the key;
+    `chaos` decides what else happens to a call, and `sender` tells the shop what became of charges."""
 
-    def __init__(self, book: Book, *, seed: int = 0, delay_ms: int = 0) -> None:
+    def __init__(
+        self,
+        book: Book,
+        *,
+        seed: int = 0,
+        delay_ms: int = 0,
+        chaos: Chaos | None = None,
+        sender: Sender | None = None,
+    ) -> None:
         self._book = book
         self._seed = seed
         self._delay_ms = delay_ms
+        self._chaos = chaos or Chaos(seed=seed)
+        self._sender = sender
         self._bodies = msgspec.json.Decoder(ChargeBody)
         self._encoder = msgspec.json.Encoder()
         self._verbs = {"capture": self._capture, "void": self._void, "refund": self._refund, "action": self._act}
@@ -78,15 +91,34 @@ class SimulatedGatewayApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        path = scope["path"].strip("/").split("/")
+        key = path[2] if path[:2] == ["v1", "charges"] and len(path) > 2 else ""
+        trouble = self._chaos.of_call(key, f"{scope['method']} {path[3:]}") if key else Trouble.NONE
         try:
-            answer = await self._route(scope, scope["path"].strip("/").split("/"), receive)
-            await self._book.synced()
+            answer = None
+            if trouble not in BEFORE:
+                if trouble is Trouble.SLOW:
+                    await asyncio.sleep(SLOW_S * self._chaos.share(key, "slow"))
+                answer = await self._route(scope, path, receive)
+                await self._book.synced()
+                self._tell(key)
         except msgspec.MsgspecError as problem:
             answer = 400, Reply(state="error", reason=str(problem))
         except BookBrokenError:
             answer = 500, Reply(state="error", reason="the book cannot be written")
-        if answer is not None:
+        if trouble in ERRORS:
+            answer = 500, Reply(state="error", reason="internal error")
+        if trouble in CUTS:
+            await _cut(send)
+        elif trouble in (Trouble.SILENT_BEFORE, Trouble.SILENT_AFTER):
+            await _until_gone(receive)
+        elif answer is not None:
             await self._send(send, *answer)
+
+    def _tell(self, key: str) -> None:
+        entry = self._book.get(key)
+        if entry is not None and self._sender is not None:
+            self._sender.about(entry)
 
     async def _route(self, scope: Scope, path: list[str], receive: Receive) -> tuple[int, Reply | _Listing] | None:
         """Status and body; None when the caller is never to be answered."""
@@ -113,7 +145,7 @@ class SimulatedGatewayApp:
         await self._delay(key, "authorize")
         method = body.payment_method
         if method == "pm_slow" and self._book.get(key) is None:
-            await asyncio.sleep(SLOW_S)
+            await asyncio.sleep(SLOW_METHOD_S)
         entry = self._book.get(key)
         if entry is not None:
             if _asked(entry) != body and not entry.tombstone:
@@ -123,17 +155,21 @@ class SimulatedGatewayApp:
             return 500, Reply(state="error", reason="internal error")
         if method == "pm_timeout_before":
             return await _until_gone(receive)
+        refused = "" if method in APPROVED else DECLINES.get(method, "invalid_payment_method")
+        if method in APPROVED and self._chaos.declines(key):
+            refused = "card_declined"
         self._book.put(
             _entry(
                 key,
                 body,
-                authorized=method in APPROVED and method != "pm_action_required",
-                declined="" if method in APPROVED else DECLINES.get(method, "invalid_payment_method"),
-                action=method == "pm_action_required",
+                authorized=not refused and method != "pm_action_required",
+                declined=refused,
+                action=not refused and method == "pm_action_required",
             )
         )
         if method == "pm_timeout_after":
             await self._book.synced()
+            self._tell(key)
             return await _until_gone(receive)
         return self._shown(key)
 
@@ -250,6 +286,12 @@ def _state(entry: Entry) -> str:
     return "action_required" if entry.action else "authorized"
 
 
+async def _cut(send: Send) -> None:
+    """Begin an answer and break it off: the server closes a connection that owes more than it got."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
+    await send({"type": "http.response.body", "body": b"{", "more_body": True})
+
+
 async def _until_gone(receive: Receive) -> None:
     """Never answer: wait until the caller has given up."""
     while (await receive())["type"] != "http.disconnect":
@@ -282,11 +324,14 @@ def run(
     *,
     seed: int = 0,
     delay_ms: int = 0,
+    chaos: Chaos | None = None,
+    webhook_url: str = "",
+    webhook_secret: str = "",
     port_file: Path | None = None,
     announce_fd: int | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. With port 0 the system picks one; the port is written, followed by a newline, to
-    `port_file` and `announce_fd` once calls are answered."""
+    `port_file` and `announce_fd` once calls are answered. Webhooks are sent if there is an address for them."""
     listener = socket.create_server((host, port), backlog=2048, reuse_port=False)
 
     def announce() -> None:
@@ -301,9 +346,14 @@ def run(
 
     async def serve() -> None:
         book = Book(book_path)
+        trouble = chaos or Chaos(seed=seed)
+        sender = None
+        if webhook_url:
+            sender = Sender(webhook_url, webhook_secret, book_path.with_name(book_path.name + ".sent"), trouble)
+            sender.start(book.entries())
         try:
             config = uvicorn.Config(
-                SimulatedGatewayApp(book, seed=seed, delay_ms=delay_ms),
+                SimulatedGatewayApp(book, seed=seed, delay_ms=delay_ms, chaos=trouble, sender=sender),
                 http="httptools",
                 lifespan="off",
                 log_config=None,
@@ -316,6 +366,8 @@ def run(
             )
             await _Server(config, announce).serve(sockets=[listener])
         finally:
+            if sender is not None:
+                await sender.stop()
             await book.close()
 
     uvloop.run(serve())

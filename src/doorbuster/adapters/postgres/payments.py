@@ -5,13 +5,13 @@ words of `begin_payments` as refusals. Keeps: I4 for payments (`pool.py` never c
 Read next: `migrations/sql/0002_payments.sql`, where the steps are.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import asyncpg
 
 from doorbuster.adapters.postgres import queries
+from doorbuster.adapters.postgres.lanes import Lane
 from doorbuster.adapters.postgres.pool import Database
 from doorbuster.adapters.postgres.rows import is_id, order_of
 from doorbuster.domain import limits
@@ -23,67 +23,6 @@ from doorbuster.engine.ports import Actor, InvariantViolation
 
 _SQL: Final = queries.load("payments.sql")
 _NOT_BEGUN: Final = frozenset(NotBegunWord)
-_BATCH_MAX: Final = 200
-"""Attempts in one transaction: it holds the sale's row for a few milliseconds, between the commits of orders."""
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
-
-class _Lane(Generic[_Item, _Result]):
-    """Calls of one kind, many in one transaction, one transaction at a time. Items about the same subject never
-    travel together: the later one sees what the earlier one did."""
-
-    def __init__(
-        self,
-        call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]],
-        subject: Callable[[_Item], str],
-    ) -> None:
-        self._call = call
-        self._subject = subject
-        self._queue: list[tuple[_Item, asyncio.Future[_Result]]] = []
-        self._task: asyncio.Task[None] | None = None
-
-    async def ask(self, item: _Item) -> _Result:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[_Result] = loop.create_future()
-        self._queue.append((item, future))
-        if self._task is None:
-            self._task = loop.create_task(self._run())
-        return await future
-
-    async def _run(self) -> None:
-        try:
-            while self._queue:
-                await self._answer(self._next_batch())
-        finally:
-            self._task = None
-
-    def _next_batch(self) -> list[tuple[_Item, asyncio.Future[_Result]]]:
-        batch: dict[str, tuple[_Item, asyncio.Future[_Result]]] = {}
-        later: list[tuple[_Item, asyncio.Future[_Result]]] = []
-        for entry in self._queue:
-            subject = self._subject(entry[0])
-            if len(batch) == _BATCH_MAX or subject in batch:
-                later.append(entry)
-            else:
-                batch[subject] = entry
-        self._queue = later
-        return list(batch.values())
-
-    async def _answer(self, batch: Sequence[tuple[_Item, asyncio.Future[_Result]]]) -> None:
-        try:
-            results = await self._call([item for item, _ in batch])
-        except BaseException as problem:  # every waiting caller is told, whatever it was
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(problem if isinstance(problem, Exception) else asyncio.CancelledError())
-            if not isinstance(problem, Exception):
-                raise
-            return
-        for (_, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
 
 
 class PostgresPaymentStore:
@@ -91,15 +30,15 @@ class PostgresPaymentStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._begin = _Lane(self._begin_many, lambda ask: ask.order_id)
-        self._send = _Lane(self._step("send"), _same)
-        self._captured = _Lane(self._step("captured"), _same)
-        self._voided = _Lane(self._step("voided"), _same)
-        self._refund_due = _Lane(self._step("refund_due"), _same)
-        self._refunded = _Lane(self._step("refunded"), _same)
-        self._decline = _Lane(self._told_step("decline"), _first)
-        self._confirm = _Lane(self._told_step("confirm"), _first)
-        self._void = _Lane(self._told_step("void"), _first)
+        self._begin = Lane(self._begin_many, lambda ask: ask.order_id)
+        self._send = Lane(self._step("send"), _same)
+        self._captured = Lane(self._step("captured"), _same)
+        self._voided = Lane(self._step("voided"), _same)
+        self._refund_due = Lane(self._step("refund_due"), _same)
+        self._refunded = Lane(self._step("refunded"), _same)
+        self._decline = Lane(self._told_step("decline"), _first)
+        self._confirm = Lane(self._told_step("confirm"), _first)
+        self._void = Lane(self._told_step("void"), _first)
 
     async def begin(self, ask: PayAsk) -> Begun | Refusal:
         if not is_id(ask.order_id) or not _is_storable(ask.user_id):
