@@ -130,7 +130,8 @@ class PostgresShopEvents:
 
 def _endpoint(row: asyncpg.Record) -> Endpoint:
     fields: dict[str, Any] = dict(row.items())
-    return Endpoint(**{**fields, "endpoint_id": str(row["endpoint_id"])})
+    fields["endpoint_id"] = str(row["endpoint_id"])
+    return Endpoint(**fields)
 
 
 def _delivery(row: asyncpg.Record) -> Delivery:
