@@ -36,17 +36,18 @@ class ExistingShop:
             line for line in self._log.read_text().splitlines() if line.startswith(("authorize", "capture", "void"))
         ]
 
-    async def post(self, path: str, text: object, account: str) -> tuple[int, dict[str, Any]]:
+    async def post(self, path: str, text: object, account: str) -> tuple[int, Any]:
+        """The status, and Doorbuster's answer; if the shop did not even ask, why."""
         async with (
             aiohttp.ClientSession() as session,
             session.post(f"{self.url}/{path}", json={"pass": text}, headers={"X-Account": account}) as answer,
         ):
-            return answer.status, await answer.json()
+            return answer.status, await (answer.text() if answer.status == 403 else answer.json())
 
-    async def checkout(self, text: object, account: str = "ann") -> tuple[int, dict[str, Any]]:
+    async def checkout(self, text: object, account: str = "ann") -> tuple[int, Any]:
         return await self.post("checkout", text, account)
 
-    async def give_up(self, text: object, account: str = "ann") -> tuple[int, dict[str, Any]]:
+    async def give_up(self, text: object, account: str = "ann") -> tuple[int, Any]:
         return await self.post("give-up", text, account)
 
 

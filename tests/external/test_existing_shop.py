@@ -52,9 +52,15 @@ class World:
         )
 
     async def call(self, method: str, path: str, user: str = "ann", body: Answer | None = None) -> tuple[int, Answer]:
+        """The answer; a buyer who was too fast asks again."""
         headers = {"Authorization": f"Bearer {buyer_token(user)}", "Idempotency-Key": "key"}
-        async with self.session.request(method, self.shop.url + path, json=body, headers=headers) as answer:
-            return answer.status, await answer.json()
+
+        async def ask() -> tuple[int, Answer]:
+            async with self.session.request(method, self.shop.url + path, json=body, headers=headers) as answer:
+                assert answer.status != 429
+                return answer.status, await answer.json()
+
+        return await until(ask)
 
     async def order(self, user: str = "ann") -> Answer:
         """An order in a race."""
@@ -70,6 +76,10 @@ class World:
             assert answer.status == 200
             assert answer.headers["cache-control"] == "public, max-age=300"
             return await answer.json()
+
+    async def keys(self) -> list[Answer]:
+        """As the ledger has them."""
+        return (await self.operator.call("GET", "/keys"))[1]["keys"]
 
     async def reports(self) -> list[Answer]:
         return (await self.operator.call("GET", f"/sales/{self.sale_id}/reports"))[1]["reports"]
@@ -154,7 +164,7 @@ async def test_pass_of_somebody_else_does_not_open(world: World, theirs: Existin
 
     status, answer = await theirs.checkout(order["pass"], account="eve")
 
-    assert (status, answer["error"]) == (403, "the pass belongs to another account")
+    assert (status, answer) == (403, "the pass belongs to another account")
 
 
 async def test_pass_for_another_shop_does_not_open(world: World, tmp_path: Path) -> None:
@@ -165,7 +175,7 @@ async def test_pass_for_another_shop_does_not_open(world: World, tmp_path: Path)
         status, answer = await other.checkout(order["pass"])
 
     assert status == 403
-    assert "audience" in answer["error"].lower()
+    assert "audience" in answer.lower()
 
 
 async def test_pass_with_too_little_time_does_not_begin_a_charge(world: World, theirs: ExistingShop) -> None:
@@ -175,7 +185,7 @@ async def test_pass_with_too_little_time_does_not_begin_a_charge(world: World, t
     status, answer = await theirs.checkout(order["pass"])
 
     assert status == 403
-    assert "time" in answer["error"]
+    assert "time" in answer
 
 
 async def test_expired_pass_is_none(world: World) -> None:
@@ -186,7 +196,7 @@ async def test_expired_pass_is_none(world: World) -> None:
         await until(lambda: _expired(world, order["pass"]))
 
     assert await until(lambda: _ended(world, order)) == "EXPIRED"
-    assert "pass" not in await world.read(order)
+    assert "pass" not in (await world.operator.orders(world.sale_id))[0]
 
 
 async def _expired(world: World, text: str) -> bool:
@@ -194,9 +204,9 @@ async def _expired(world: World, text: str) -> bool:
     return False
 
 
-async def _ended(world: World, order: Answer) -> str | None:
-    status: str = (await world.read(order))["status"]
-    return None if status == "RESERVED" else status
+async def _ended(world: World, order: Answer) -> str:
+    read = await world.read(order)
+    return "" if read["status"] == "RESERVED" else str(read["status"])
 
 
 async def test_pass_is_no_buyers_token(world: World) -> None:
@@ -403,7 +413,7 @@ async def test_secrets_are_in_no_log(world: World) -> None:
 
 
 async def test_two_gates_made_one_key_and_publish_it_alike(world: World) -> None:
-    (published,) = await _by_all_gates(world)
+    published = await until(lambda: _alike(world), within=45.0)  # a gate may be 30 s behind a rotation
 
     for key in json.loads(published)["keys"]:
         assert set(key) == {"kty", "crv", "use", "alg", "kid", "x"}  # nothing private
@@ -416,7 +426,7 @@ async def test_power_cut_while_the_shop_reports_charges_once_and_sells_the_unit(
     await world.open()
     order, other = await world.order("ann"), await world.order("bob")
     assert (await theirs.checkout(other["pass"], "bob"))[0] == 200  # from here on the shop has the keys
-    before = await world.published()
+    before = await world.keys()
     world.shop.kill_all()
 
     selling = asyncio.create_task(theirs.checkout(order["pass"]))
@@ -427,7 +437,7 @@ async def test_power_cut_while_the_shop_reports_charges_once_and_sells_the_unit(
 
     assert (status, answer["status"]) == (200, "PAID")
     assert [line.split()[0] for line in theirs.said if line.split()[1] == charge] == ["authorize", "capture"]
-    assert await world.published() == before
+    assert await world.keys() == before
     assert await world.reports() == []
     await world.in_step()
 
@@ -464,6 +474,11 @@ async def _by_all_gates(world: World) -> set[str]:
     return found
 
 
+async def _alike(world: World) -> str:
+    found = await _by_all_gates(world)
+    return found.pop() if len(found) == 1 else ""
+
+
 async def _all_publish(world: World, kid: str) -> bool:
     return all(kid in published for published in await _by_all_gates(world))
 
@@ -471,7 +486,7 @@ async def _all_publish(world: World, kid: str) -> bool:
 async def test_buyer_may_not_report_nor_rotate(world: World) -> None:
     await world.open()
     order = await world.order()
-    before = await world.published()
+    before = await world.keys()
 
     answers = [
         await world.call("POST", f"/v1/admin/orders/{order['order_id']}/paid", body={"reference": "free for me"}),
@@ -481,4 +496,4 @@ async def test_buyer_may_not_report_nor_rotate(world: World) -> None:
 
     assert [status for status, _ in answers] == [403, 403, 403]
     assert (await world.read(order))["status"] == "RESERVED"
-    assert await world.published() == before
+    assert await world.keys() == before

@@ -211,6 +211,7 @@ async def test_the_same_late_report_again_is_one_row(desk: Desk) -> None:
     for _ in range(5):
         await desk.paid(order)
 
+    assert desk.external.refused == 5
     (row,) = await desk.kept()
     assert (row.times, row.order_id, row.actor, row.kind) == (5, order.order_id, OPERATOR, "paid")
     assert row.at_ms <= row.last_ms
@@ -244,7 +245,7 @@ async def test_the_same_report_again_changes_nothing(desk: Desk) -> None:
 
     assert again == first
     assert await desk.state() == before
-    assert await desk.kept() == []
+    assert (await desk.kept(), desk.external.refused) == ([], 0)
 
 
 async def test_unit_of_a_hold_that_ran_out_is_still_the_buyers_until_somebody_ends_it(desk: Desk) -> None:
