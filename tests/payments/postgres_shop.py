@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
 from doorbuster.adapters.postgres.balance import PostgresBalanceStore
 from doorbuster.adapters.postgres.charges import PostgresChargeStore
+from doorbuster.adapters.postgres.news import PostgresNewsStore
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Database, connect
@@ -22,6 +23,7 @@ class PostgresStores:
         self.payments = PostgresPaymentStore(database)
         self.charges = PostgresChargeStore(database)
         self.balance = PostgresBalanceStore(database)
+        self.news = PostgresNewsStore(database, "simulated")
 
     def now_ms(self) -> int:
         return int(time.time() * 1000)

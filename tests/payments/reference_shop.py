@@ -6,6 +6,7 @@ from doorbuster.reference.audits import ReferenceAuditStore
 from doorbuster.reference.charges import ReferenceChargeStore
 from doorbuster.reference.clock import ManualClock
 from doorbuster.reference.ledger import ReferenceLedger
+from doorbuster.reference.news import ReferenceNewsStore
 from doorbuster.reference.orders import ReferenceOrderStore
 from doorbuster.reference.payments import ReferencePaymentStore
 from doorbuster.reference.sales import ReferenceSaleStore
@@ -22,6 +23,7 @@ class ReferenceStores:
         self.payments = ReferencePaymentStore(self.ledger)
         self.charges = ReferenceChargeStore(self.ledger, self.payments)
         self.balance = MemoryBalance(self.payments)
+        self.news = ReferenceNewsStore(self.payments)
 
     def now_ms(self) -> int:
         return self.clock.now_ms()

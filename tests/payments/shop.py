@@ -18,6 +18,7 @@ from doorbuster.domain.sale import PaymentMode, Sale, SaleTerms
 from doorbuster.domain.transitions import OrderStatus, PaymentState, SaleStatus
 from doorbuster.engine.charging import Charging
 from doorbuster.engine.money_ports import BalanceStore, ChargeStore
+from doorbuster.engine.news import NewsStore
 from doorbuster.engine.paying import Paying
 from doorbuster.engine.payment_ports import Gateway, PaymentStore
 from doorbuster.engine.ports import Actor, AuditStore, CommitBatch, CommitWord, OrderStore, SaleStore
@@ -45,6 +46,9 @@ class Stores(Protocol):
     def charges(self) -> ChargeStore: ...
     @property
     def balance(self) -> BalanceStore: ...
+
+    @property
+    def news(self) -> NewsStore: ...
 
     def now_ms(self) -> int: ...
     async def run_out(self, order_id: str) -> None:
@@ -125,7 +129,7 @@ class Shop:
     async def open(
         self,
         *,
-        units: int = 10,
+        units: int = 12,
         price_cents: int = 1999,
         attempts: int = 3,
         mode: PaymentMode = PaymentMode.CHECKOUT,

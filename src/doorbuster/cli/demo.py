@@ -197,9 +197,15 @@ class Shop:
 
 
 async def sell(
-    options: DemoOptions, stack: Stack, shop: Shop, sale: AdminSaleView, console: Console
+    options: DemoOptions,
+    stack: Stack,
+    shop: Shop,
+    sale: AdminSaleView,
+    console: Console,
+    *,
+    give_up_s: float | None = None,
 ) -> tuple[Result, dict[str, float]]:
-    """The sale itself: the crowd in its own process, the view here."""
+    """The sale itself: the crowd in its own process, the view here. `give_up_s`: how long the crowd stays at most."""
     plan = CrowdPlan(
         seed=options.seed,
         buyers=options.buyers,
@@ -215,7 +221,7 @@ async def sell(
         plan=plan,
         buyer_secret=stack.buyer_secret,
         audience=stack.settings.buyer_audience,
-        give_up_s=_SETTLE_S if race else _SETTLE_LINE_S,
+        give_up_s=give_up_s or (_SETTLE_S if race else _SETTLE_LINE_S),
         mode=options.mode,
         opens_in_s=opens_in_s,
     )
