@@ -6,7 +6,7 @@ DEV := $(VENV)/.dev-installed
 PEERS := bench/peers/.venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench bench-peers setup setup-dev pages lock clean
+.PHONY: help demo test check fix bench bench-peers setup setup-stripe setup-dev pages lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ bench-peers: $(PEERS)/.installed ## Install what the compared services need, apa
 
 setup: $(RUNTIME) ## Make .venv/bin/doorbuster
 
+setup-stripe: setup ## Add Stripe's library, for shops that are paid through it
+	@$(BIN)/python tools/install.py $(VENV) requirements/stripe.txt
+
 setup-dev: $(DEV) ## Add the tools for tests and checks
 
 pages: setup ## Write anew what the documentation has from the code
@@ -42,7 +45,7 @@ pages: setup ## Write anew what the documentation has from the code
 
 lock: ## Pin all requirements anew, with hashes (needs uv)
 	@command -v uv >/dev/null || { echo 'uv is missing: pip install uv'; exit 1; }
-	@for name in requirements/pip requirements/runtime requirements/dev bench/peers/requirements; do \
+	@for name in requirements/pip requirements/runtime requirements/stripe requirements/dev bench/peers/requirements; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	    --custom-compile-command 'make lock' $$name.in -o $$name.txt || exit 1; done
 

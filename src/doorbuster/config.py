@@ -57,6 +57,14 @@ class Settings(BaseSettings):
     gateway_seed: int = 0
     """The same seed makes the same trouble for the same payments."""
 
+    stripe_secret_key: SecretStr = SecretStr("")
+    """Stripe's secret or restricted key, for payment_gateway `stripe`."""
+    stripe_webhook_secrets: SecretStr = SecretStr("")
+    """Signing secrets of the webhook endpoint at Stripe, separated by spaces: all of them are good, so one can be
+    exchanged for another."""
+    stripe_api_base: str = ""
+    """Another address in place of Stripe's, for a proxy; empty: Stripe's."""
+
     allowed_origins: str = ""
     """Origins of pages that may open live connections, separated by spaces; those of the same host always may."""
     live_sockets_max: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000

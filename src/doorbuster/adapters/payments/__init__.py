@@ -3,7 +3,7 @@
 from doorbuster.config import Settings
 from doorbuster.engine.payment_ports import Gateway
 
-GATEWAYS = ("simulated",)
+GATEWAYS = ("simulated", "stripe")
 
 
 class GatewayNotConfiguredError(ValueError):
@@ -22,5 +22,20 @@ def build_gateway(settings: Settings) -> Gateway:
 
             secrets = settings.gateway_webhook_secrets.get_secret_value().split()
             return SimulatedGateway(settings.gateway_url, secrets=secrets)
+        case "stripe":
+            key = settings.stripe_secret_key.get_secret_value()
+            if not key:
+                raise GatewayNotConfiguredError(
+                    "DOORBUSTER_STRIPE_SECRET_KEY is not set; Stripe's dashboard shows it, beginning with sk_"
+                )
+            try:
+                from doorbuster.adapters.payments.stripe import StripeGateway  # noqa: PLC0415
+            except ImportError as problem:
+                raise GatewayNotConfiguredError(
+                    "Stripe's library is not installed: `make setup-stripe`, or pip install 'doorbuster[stripe]'"
+                ) from problem
+
+            hooks = settings.stripe_webhook_secrets.get_secret_value().split()
+            return StripeGateway(key, webhook_secrets=hooks, api_base=settings.stripe_api_base)
         case other:
             raise GatewayNotConfiguredError(f"DOORBUSTER_PAYMENT_GATEWAY is {other!r}; there is {', '.join(GATEWAYS)}")
