@@ -19,6 +19,7 @@ from doorbuster.engine.payment_ports import (
     Charge,
     Declined,
     Gateway,
+    NotNews,
     Refunded,
     Voided,
 )
@@ -208,7 +209,61 @@ async def a_capture_may_be_refused_for_good(gateway: Gateway, methods: Methods) 
     assert await gateway.void(case.charge, case.void_key) == Voided()
 
 
+async def a_look_up_tells_what_went_back(gateway: Gateway, methods: Methods) -> None:
+    case = Case(gateway, methods.approved)
+    await gateway.authorize(case.charge)
+    await gateway.capture(case.charge, case.capture_key)
+    before = await gateway.look_up(case.charge)
+    await gateway.refund(case.charge, case.refund_key)
+
+    after = await gateway.look_up(case.charge)
+
+    assert isinstance(before, Captured)
+    assert isinstance(after, Captured)
+    assert (before.refunded_cents, after.refunded_cents) == (0, case.charge.amount_cents)
+
+
+async def the_book_has_what_happened(gateway: Gateway, methods: Methods) -> None:
+    """Of one sale alone, charge by charge (P10)."""
+    cases = [Case(gateway, methods.approved) for _ in range(3)]
+    only_held, captured, given_back = cases
+    for case in cases:
+        await gateway.authorize(case.charge)
+    for case in (captured, given_back):
+        await gateway.capture(case.charge, case.capture_key)
+    await gateway.refund(given_back.charge, given_back.refund_key)
+
+    for case, money in ((only_held, (0, 0)), (captured, (1999, 0)), (given_back, (1999, 1999))):
+        (entry,) = [entry async for entry in gateway.book(case.charge.sale_id)]
+        assert (entry.key, entry.order_id) == (case.charge.key, case.charge.order_id)
+        assert (entry.captured_cents, entry.refunded_cents) == money
+        assert (entry.amount_cents, entry.currency, entry.authorized, entry.voided) == (1999, "USD", True, False)
+
+
+async def what_was_voided_or_declined_is_no_money_in_the_book(gateway: Gateway, methods: Methods) -> None:
+    voided, declined, never = (Case(gateway, method) for method in (methods.approved, methods.declined, "pm"))
+    await gateway.authorize(voided.charge)
+    await gateway.void(voided.charge, voided.void_key)
+    await gateway.authorize(declined.charge)
+    await gateway.void(never.charge, never.void_key)
+
+    for case in (voided, declined, never):
+        for entry in [entry async for entry in gateway.book(case.charge.sale_id)]:
+            assert entry.captured_cents == 0
+            assert entry.voided or not entry.authorized
+
+
+async def nothing_unsigned_is_news(gateway: Gateway, methods: Methods) -> None:
+    del methods
+    for body in (b"", b"{}", b'{"event_id":"e","kind":"captured","key":"k"}', b"\xff"):
+        assert isinstance(gateway.read_news({}, body, 0), NotNews)
+
+
 CHECKS: tuple[Check, ...] = (
+    a_look_up_tells_what_went_back,
+    the_book_has_what_happened,
+    what_was_voided_or_declined_is_no_money_in_the_book,
+    nothing_unsigned_is_news,
     an_unknown_charge_is_absent,
     a_declined_charge_stays_declined,
     one_key_authorizes_once,

@@ -62,9 +62,13 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     keep: bool
     as_json: bool
     mode: str = "race"
+    long_hold_s: int = 0
+    """For crowds that need longer to pay than a demo takes; 0: the demo's own."""
 
     @property
     def hold_s(self) -> int:
+        if self.long_hold_s:
+            return self.long_hold_s
         return _HOLD_S if self.gateway_chaos == "none" else _HOLD_IN_CHAOS_S
 
 
