@@ -16,6 +16,11 @@ from faults.shop import Answer, Operator, Shop, buyer_token, clients
 OPEN = {"INTENT", "SENT", "AUTHORIZED", "CAPTURING", "VOIDING", "REFUND_DUE"}
 
 
+def _payment_state(order: Answer) -> str:
+    payment: Answer | None = order.get("payment")
+    return "" if payment is None else str(payment["state"])
+
+
 class Till(msgspec.Struct, kw_only=True):
     """What the payers of one sale saw."""
 
@@ -60,7 +65,7 @@ class _Payer:
         answer = await self._ask("POST", f"/orders/{order_id}/payment", body, key, {200, 202})
         if answer is None:
             return True
-        while answer.get("status") == "RESERVED" and (answer.get("payment") or {}).get("state") in OPEN:
+        while answer.get("status") == "RESERVED" and _payment_state(answer) in OPEN:
             await asyncio.sleep(0.3)
             seen = await self._ask("GET", f"/orders/{order_id}", None, "", {200})
             if seen is None:
@@ -145,9 +150,7 @@ async def at_rest(operator: Operator, sale_id: str, within_s: float) -> list[Ans
     end = time.monotonic() + within_s
     while True:
         orders = await operator.orders(sale_id)
-        moving = [
-            order for order in orders if order["status"] == "RESERVED" or (order["payment"] or {}).get("state") in OPEN
-        ]
+        moving = [order for order in orders if order["status"] == "RESERVED" or _payment_state(order) in OPEN]
         if not moving:
             return orders
         assert time.monotonic() < end, f"{len(moving)} orders have not ended: {moving[:3]}"

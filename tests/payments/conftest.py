@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 
 from doorbuster.adapters.payments.simulated import SimulatedGateway
+from doorbuster.adapters.payments.stripe import StripeGateway
 from payments.gateway_process import GatewayProcess, gateway_process
 from payments.postgres_shop import postgres_stores
 from payments.reference_shop import ReferenceStores
 from payments.shop import Shop, Stores
+from payments.stripe_server import StripeServer
+
+STRIPE_SECRETS = ["whsec_now", "whsec_before"]
+"""Both are good: one is being exchanged for the other."""
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +84,18 @@ async def own_shop(stores: Stores, own_gateway: SimulatedGateway) -> AsyncGenera
     await shop.open()
     yield shop
     await shop.assert_laws()
+
+
+@pytest.fixture
+async def stripe() -> AsyncGenerator[StripeServer, None]:
+    server = StripeServer()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def bank(stripe: StripeServer) -> AsyncGenerator[StripeGateway, None]:
+    gateway = StripeGateway("sk_test_x", webhook_secrets=STRIPE_SECRETS, api_base=stripe.url)
+    yield gateway
+    await gateway.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
@@ -11,9 +10,6 @@ import pytest
 from doorbuster.adapters.payments import GatewayNotConfiguredError, build_gateway
 from doorbuster.adapters.payments.stripe import StripeGateway
 from doorbuster.config import Settings, load_settings
-from doorbuster.domain.outcomes import Code, Refusal
-from doorbuster.domain.transitions import OrderStatus, PaymentState
-from doorbuster.engine.paying import Paid
 from doorbuster.engine.payment_ports import (
     Absent,
     ActionRequired,
@@ -31,39 +27,23 @@ from doorbuster.engine.payment_ports import (
 )
 from doorbuster.engine.ports import StoreUnavailable
 from payments.conformance import Case, Methods, exercise_gateway
-from payments.postgres_shop import PostgresStores, postgres_stores
-from payments.shop import Shop
+from payments.conftest import STRIPE_SECRETS
 from payments.stripe_server import StripeServer, Trouble
 
-SECRET, BEFORE = "whsec_now", "whsec_before"
+SECRET, BEFORE = STRIPE_SECRETS
 METHODS = Methods(approved="pm_card_visa", declined="pm_card_chargeDeclined", capture_refused="pm_card_captureFails")
 
 
-@pytest.fixture
-async def server() -> AsyncGenerator[StripeServer, None]:
-    server = StripeServer()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def gateway(server: StripeServer) -> AsyncGenerator[StripeGateway, None]:
-    gateway = StripeGateway("sk_test_x", webhook_secrets=[SECRET, BEFORE], api_base=server.url)
-    yield gateway
-    await gateway.close()
-
-
-def case_of(gateway: StripeGateway, method: str = "pm_card_visa") -> Case:
-    return Case(gateway, method)
+def case_of(bank: StripeGateway, method: str = "pm_card_visa") -> Case:
+    return Case(bank, method)
 
 
 def with_ref(charge: Charge, ref: str) -> Charge:
     return msgspec.structs.replace(charge, ref=ref)
 
 
-async def test_suite_that_every_gateway_passes(gateway: StripeGateway) -> None:
-    await exercise_gateway(gateway, METHODS)
+async def test_suite_that_every_gateway_passes(bank: StripeGateway) -> None:
+    await exercise_gateway(bank, METHODS)
 
 
 # ------------------------------------------------------------------------------------------------ configuration
@@ -84,158 +64,158 @@ def test_configuration_chooses_it(monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------------------------------------------ what is lost
 
 
-async def test_nobody_listens(gateway: StripeGateway, server: StripeServer) -> None:
+async def test_nobody_listens(bank: StripeGateway, stripe: StripeServer) -> None:
     """A refused connection did nothing, whatever was asked."""
-    case = case_of(gateway)
-    await server.stop()
+    case = case_of(bank)
+    await stripe.stop()
 
-    assert isinstance(await gateway.authorize(case.charge), NotExecuted)
-    assert isinstance(await gateway.capture(case.charge, case.capture_key), NotExecuted)
-    assert isinstance(await gateway.void(case.charge, case.void_key), NotExecuted)
-    assert isinstance(await gateway.refund(case.charge, case.refund_key), NotExecuted)
-    assert isinstance(await gateway.look_up(case.charge), NotExecuted)
+    assert isinstance(await bank.authorize(case.charge), NotExecuted)
+    assert isinstance(await bank.capture(case.charge, case.capture_key), NotExecuted)
+    assert isinstance(await bank.void(case.charge, case.void_key), NotExecuted)
+    assert isinstance(await bank.refund(case.charge, case.refund_key), NotExecuted)
+    assert isinstance(await bank.look_up(case.charge), NotExecuted)
 
 
 LOSSES = [Trouble.LOST_BEFORE, Trouble.LOST_AFTER, Trouble.BUSY]
 
 
 @pytest.mark.parametrize("trouble", [*LOSSES, Trouble.FAULT, Trouble.FAULT_AFTER])
-async def test_answer_to_making_is_lost(gateway: StripeGateway, server: StripeServer, trouble: Trouble) -> None:
+async def test_answer_to_making_is_lost(bank: StripeGateway, stripe: StripeServer, trouble: Trouble) -> None:
     """Nothing is set aside by making; the repeat sets aside once, also where Stripe repeats a stored failure."""
-    case = case_of(gateway)
-    server.script("POST /v1/payment_intents", trouble)
+    case = case_of(bank)
+    stripe.script("POST /v1/payment_intents", trouble)
 
-    first = await gateway.authorize(case.charge)
-    second = await gateway.authorize(case.charge)
+    first = await bank.authorize(case.charge)
+    second = await bank.authorize(case.charge)
 
     assert isinstance(first, NotExecuted)
     assert isinstance(second, Authorized)
-    authorized = [one for one in server.of_key(case.charge.key) if one["status"] == "requires_capture"]
+    authorized = [one for one in stripe.of_key(case.charge.key) if one["status"] == "requires_capture"]
     assert len(authorized) == 1
 
 
 @pytest.mark.parametrize("trouble", LOSSES)
-async def test_answer_to_confirming_is_lost(gateway: StripeGateway, server: StripeServer, trouble: Trouble) -> None:
-    case = case_of(gateway)
-    server.script("POST .*/confirm", trouble)
+async def test_answer_to_confirming_is_lost(bank: StripeGateway, stripe: StripeServer, trouble: Trouble) -> None:
+    case = case_of(bank)
+    stripe.script("POST .*/confirm", trouble)
 
-    first = await gateway.authorize(case.charge)
-    found = await gateway.look_up(case.charge)
-    second = await gateway.authorize(case.charge)
+    first = await bank.authorize(case.charge)
+    found = await bank.look_up(case.charge)
+    second = await bank.authorize(case.charge)
 
     assert isinstance(first, NotExecuted if trouble is Trouble.BUSY else Unknown)
     assert isinstance(found, Authorized if trouble is Trouble.LOST_AFTER else Absent)
     assert isinstance(second, Authorized)
-    assert len(server.of_key(case.charge.key)) == 1
+    assert len(stripe.of_key(case.charge.key)) == 1
 
 
-async def test_stored_failure_of_confirming_is_looked_up(gateway: StripeGateway, server: StripeServer) -> None:
+async def test_stored_failure_of_confirming_is_looked_up(bank: StripeGateway, stripe: StripeServer) -> None:
     """500, and the money is set aside all the same: the key answers 500 for ever, the intent tells the truth."""
-    case = case_of(gateway)
-    server.script("POST .*/confirm", Trouble.FAULT_AFTER)
+    case = case_of(bank)
+    stripe.script("POST .*/confirm", Trouble.FAULT_AFTER)
 
-    assert isinstance(await gateway.authorize(case.charge), Unknown)
-    assert isinstance(await gateway.look_up(case.charge), Authorized)
-    assert isinstance(await gateway.authorize(case.charge), Authorized)
+    assert isinstance(await bank.authorize(case.charge), Unknown)
+    assert isinstance(await bank.look_up(case.charge), Authorized)
+    assert isinstance(await bank.authorize(case.charge), Authorized)
 
 
 @pytest.mark.parametrize("trouble", LOSSES)
-async def test_answer_to_capturing_is_lost(gateway: StripeGateway, server: StripeServer, trouble: Trouble) -> None:
-    case = case_of(gateway)
-    await gateway.authorize(case.charge)
-    server.script("POST .*/capture", trouble)
+async def test_answer_to_capturing_is_lost(bank: StripeGateway, stripe: StripeServer, trouble: Trouble) -> None:
+    case = case_of(bank)
+    await bank.authorize(case.charge)
+    stripe.script("POST .*/capture", trouble)
 
-    first = await gateway.capture(case.charge, case.capture_key)
-    second = await gateway.capture(case.charge, case.capture_key)
+    first = await bank.capture(case.charge, case.capture_key)
+    second = await bank.capture(case.charge, case.capture_key)
 
     assert isinstance(first, NotExecuted if trouble is Trouble.BUSY else Unknown)
     assert isinstance(second, Captured)
-    (intent,) = server.of_key(case.charge.key)
+    (intent,) = stripe.of_key(case.charge.key)
     assert intent["amount_received"] == case.charge.amount_cents
 
 
 @pytest.mark.parametrize("trouble", LOSSES)
-async def test_answer_to_cancelling_is_lost(gateway: StripeGateway, server: StripeServer, trouble: Trouble) -> None:
-    case = case_of(gateway)
-    await gateway.authorize(case.charge)
-    server.script("POST .*/cancel", trouble)
+async def test_answer_to_cancelling_is_lost(bank: StripeGateway, stripe: StripeServer, trouble: Trouble) -> None:
+    case = case_of(bank)
+    await bank.authorize(case.charge)
+    stripe.script("POST .*/cancel", trouble)
 
-    first = await gateway.void(case.charge, case.void_key)
-    second = await gateway.void(case.charge, case.void_key)
+    first = await bank.void(case.charge, case.void_key)
+    second = await bank.void(case.charge, case.void_key)
 
     assert isinstance(first, NotExecuted | Unknown)
     assert second == Voided()
 
 
 @pytest.mark.parametrize("trouble", LOSSES)
-async def test_answer_to_refunding_is_lost(gateway: StripeGateway, server: StripeServer, trouble: Trouble) -> None:
+async def test_answer_to_refunding_is_lost(bank: StripeGateway, stripe: StripeServer, trouble: Trouble) -> None:
     """C42: one refund."""
-    case = case_of(gateway)
-    await gateway.authorize(case.charge)
-    await gateway.capture(case.charge, case.capture_key)
-    server.script("POST /v1/refunds", trouble)
+    case = case_of(bank)
+    await bank.authorize(case.charge)
+    await bank.capture(case.charge, case.capture_key)
+    stripe.script("POST /v1/refunds", trouble)
 
-    first = await gateway.refund(case.charge, case.refund_key)
-    second = await gateway.refund(case.charge, case.refund_key)
+    first = await bank.refund(case.charge, case.refund_key)
+    second = await bank.refund(case.charge, case.refund_key)
 
     assert isinstance(first, NotExecuted | Unknown)
     assert second == Refunded()
-    assert len(server.refunds) == 1
+    assert len(stripe.refunds) == 1
 
 
-async def test_refund_that_somebody_made_at_the_desk_is_one(gateway: StripeGateway, server: StripeServer) -> None:
-    case = case_of(gateway)
-    await gateway.authorize(case.charge)
-    await gateway.capture(case.charge, case.capture_key)
-    (intent,) = server.of_key(case.charge.key)
+async def test_refund_that_somebody_made_at_the_desk_is_one(bank: StripeGateway, stripe: StripeServer) -> None:
+    case = case_of(bank)
+    await bank.authorize(case.charge)
+    await bank.capture(case.charge, case.capture_key)
+    (intent,) = stripe.of_key(case.charge.key)
     intent["latest_charge"]["amount_refunded"] = intent["amount"]
 
-    assert await gateway.refund(case.charge, case.refund_key) == Refunded()
-    found = await gateway.look_up(case.charge)
+    assert await bank.refund(case.charge, case.refund_key) == Refunded()
+    found = await bank.look_up(case.charge)
     assert isinstance(found, Captured)
     assert found.refunded_cents == case.charge.amount_cents
 
 
-async def test_slow_answer_is_none(server: StripeServer) -> None:
-    gateway = StripeGateway("sk_test_x", api_base=server.url, call_s=0.1)
-    case = case_of(gateway, "pm_card_slow")
+async def test_slow_answer_is_none(stripe: StripeServer) -> None:
+    bank = StripeGateway("sk_test_x", api_base=stripe.url, call_s=0.1)
+    case = case_of(bank, "pm_card_slow")
     try:
-        assert isinstance(await gateway.authorize(case.charge), Unknown)
+        assert isinstance(await bank.authorize(case.charge), Unknown)
         await asyncio.sleep(0.4)  # the server ends what it began
-        assert isinstance(await gateway.look_up(case.charge), Authorized)
+        assert isinstance(await bank.look_up(case.charge), Authorized)
     finally:
-        await gateway.close()
+        await bank.close()
 
 
 # ------------------------------------------------------------------------------------------------ two at once
 
 
-async def test_many_workers_set_aside_once(gateway: StripeGateway, server: StripeServer) -> None:
-    case = case_of(gateway, "pm_card_slow")
+async def test_many_workers_set_aside_once(bank: StripeGateway, stripe: StripeServer) -> None:
+    case = case_of(bank, "pm_card_slow")
 
-    answers = await asyncio.gather(*(gateway.authorize(case.charge) for _ in range(10)))
+    answers = await asyncio.gather(*(bank.authorize(case.charge) for _ in range(10)))
 
     assert any(isinstance(answer, Authorized) for answer in answers)
-    held = [one for one in server.of_key(case.charge.key) if one["status"] == "requires_capture"]
+    held = [one for one in stripe.of_key(case.charge.key) if one["status"] == "requires_capture"]
     assert len(held) == 1
 
 
-async def test_two_intents_of_one_charge_are_never_both_confirmed(gateway: StripeGateway, server: StripeServer) -> None:
+async def test_two_intents_of_one_charge_are_never_both_confirmed(bank: StripeGateway, stripe: StripeServer) -> None:
     """The first was made and its answer is a stored failure; another worker found it, this one did not."""
-    case = case_of(gateway)
-    server.script("POST /v1/payment_intents", Trouble.FAULT_AFTER)
-    await gateway.authorize(case.charge)
-    (hidden,) = server.of_key(case.charge.key)
+    case = case_of(bank)
+    stripe.script("POST /v1/payment_intents", Trouble.FAULT_AFTER)
+    await bank.authorize(case.charge)
+    (hidden,) = stripe.of_key(case.charge.key)
     metadata, hidden["metadata"] = hidden["metadata"], {}
-    assert isinstance(await gateway.authorize(case.charge), Authorized)
+    assert isinstance(await bank.authorize(case.charge), Authorized)
     hidden["metadata"] = metadata
 
-    answer = await gateway._confirm(  # pyright: ignore[reportPrivateUsage]
+    answer = await bank._confirm(  # pyright: ignore[reportPrivateUsage]
         case.charge, msgspec.convert({**hidden}, type=_intent_type())
     )
 
     assert not isinstance(answer, _intent_type())
-    held = [one for one in server.of_key(case.charge.key) if one["status"] == "requires_capture"]
+    held = [one for one in stripe.of_key(case.charge.key) if one["status"] == "requires_capture"]
     assert len(held) == 1
 
 
@@ -248,13 +228,13 @@ def _intent_type() -> Any:
 # ------------------------------------------------------------------------------------------------ the buyer's part
 
 
-async def test_bank_asks_the_buyer(gateway: StripeGateway, server: StripeServer) -> None:
+async def test_bank_asks_the_buyer(bank: StripeGateway, stripe: StripeServer) -> None:
     """3-D Secure: what the buyer's page needs comes through; afterwards the money is there."""
-    case = case_of(gateway, "pm_card_threeDSecure2Required")
+    case = case_of(bank, "pm_card_threeDSecure2Required")
 
-    asked = await gateway.authorize(case.charge)
-    server.act(case.charge.key)
-    found = await gateway.look_up(case.charge)
+    asked = await bank.authorize(case.charge)
+    stripe.act(case.charge.key)
+    found = await bank.look_up(case.charge)
 
     assert isinstance(asked, ActionRequired)
     assert asked.data["type"] == "use_stripe_sdk"
@@ -262,25 +242,25 @@ async def test_bank_asks_the_buyer(gateway: StripeGateway, server: StripeServer)
     assert isinstance(found, Authorized)
 
 
-async def test_buyer_who_fails_the_bank_is_declined_for_good(gateway: StripeGateway, server: StripeServer) -> None:
+async def test_buyer_who_fails_the_bank_is_declined_for_good(bank: StripeGateway, stripe: StripeServer) -> None:
     """The page still has the client secret: the intent is closed before anybody is told no."""
-    case = case_of(gateway, "pm_card_threeDSecure2Required")
-    await gateway.authorize(case.charge)
-    (intent,) = server.of_key(case.charge.key)
+    case = case_of(bank, "pm_card_threeDSecure2Required")
+    await bank.authorize(case.charge)
+    (intent,) = stripe.of_key(case.charge.key)
     intent["status"], intent["last_payment_error"] = "requires_payment_method", {"code": "authentication_failed"}
 
-    found = await gateway.look_up(case.charge)
+    found = await bank.look_up(case.charge)
 
     assert found == Declined(reason="authentication_failed")
     assert intent["status"] == "canceled"
 
 
-async def test_decline_that_cannot_be_closed_is_no_decline_yet(gateway: StripeGateway, server: StripeServer) -> None:
-    case = case_of(gateway, "pm_card_chargeDeclined")
-    server.script("POST .*/cancel", Trouble.LOST_BEFORE)
+async def test_decline_that_cannot_be_closed_is_no_decline_yet(bank: StripeGateway, stripe: StripeServer) -> None:
+    case = case_of(bank, "pm_card_chargeDeclined")
+    stripe.script("POST .*/cancel", Trouble.LOST_BEFORE)
 
-    first = await gateway.authorize(case.charge)
-    second = await gateway.authorize(case.charge)
+    first = await bank.authorize(case.charge)
+    second = await bank.authorize(case.charge)
 
     assert isinstance(first, Unknown)
     assert second == Declined(reason="generic_decline")
@@ -290,164 +270,89 @@ async def test_decline_that_cannot_be_closed_is_no_decline_yet(gateway: StripeGa
     ("method", "reason"),
     [("pm_card_chargeDeclinedInsufficientFunds", "insufficient_funds"), ("pm_no_such_method", "resource_missing")],
 )
-async def test_reason_of_a_decline(gateway: StripeGateway, method: str, reason: str) -> None:
-    assert await gateway.authorize(case_of(gateway, method).charge) == Declined(reason=reason)
+async def test_reason_of_a_decline(bank: StripeGateway, method: str, reason: str) -> None:
+    assert await bank.authorize(case_of(bank, method).charge) == Declined(reason=reason)
 
 
 # ------------------------------------------------------------------------------------------------ the book
 
 
-async def test_book_of_a_sale(gateway: StripeGateway, server: StripeServer) -> None:
+async def test_book_of_a_sale(bank: StripeGateway, stripe: StripeServer) -> None:
     """Whole, whatever the pages; intents that nobody confirmed are none."""
     sale_id = str(uuid.uuid4())
-    charges = [msgspec.structs.replace(case_of(gateway).charge, sale_id=sale_id) for _ in range(230)]
+    charges = [msgspec.structs.replace(case_of(bank).charge, sale_id=sale_id) for _ in range(230)]
     for charge in charges:
-        await gateway.authorize(charge)
-    await gateway.look_up(msgspec.structs.replace(case_of(gateway).charge, sale_id=sale_id))
-    await gateway.authorize(case_of(gateway).charge)
-    await gateway.capture(charges[0], "capture")
+        await bank.authorize(charge)
+    await bank.look_up(msgspec.structs.replace(case_of(bank).charge, sale_id=sale_id))
+    await bank.authorize(case_of(bank).charge)
+    await bank.capture(charges[0], "capture")
 
-    entries = [entry async for entry in gateway.book(sale_id)]
+    entries = [entry async for entry in bank.book(sale_id)]
 
     assert {entry.key for entry in entries} == {charge.key for charge in charges}
     assert len(entries) == 230
     first = next(entry for entry in entries if entry.key == charges[0].key)
     assert (first.captured_cents, first.amount_cents, first.currency) == (1999, 1999, "USD")
-    assert server.calls.count("GET /v1/payment_intents") >= 3
+    assert stripe.calls.count("GET /v1/payment_intents") >= 3
 
 
-async def test_book_that_breaks_off_is_no_book(gateway: StripeGateway, server: StripeServer) -> None:
-    server.script("GET /v1/payment_intents", Trouble.LOST_BEFORE, times=5)
+async def test_book_that_breaks_off_is_no_book(bank: StripeGateway, stripe: StripeServer) -> None:
+    stripe.script("GET /v1/payment_intents", Trouble.LOST_BEFORE, times=5)
 
     with pytest.raises(StoreUnavailable):
-        _ = [entry async for entry in gateway.book(str(uuid.uuid4()))]
+        _ = [entry async for entry in bank.book(str(uuid.uuid4()))]
 
 
 # ------------------------------------------------------------------------------------------------ webhooks
 
 
 @pytest.mark.parametrize("secret", [SECRET, BEFORE])
-async def test_webhook_is_read(gateway: StripeGateway, server: StripeServer, secret: str) -> None:
-    case = case_of(gateway)
-    await gateway.authorize(case.charge)
-    body = server.event("payment_intent.amount_capturable_updated", server.of_key(case.charge.key)[0], event_id="evt_9")
+async def test_webhook_is_read(bank: StripeGateway, stripe: StripeServer, secret: str) -> None:
+    case = case_of(bank)
+    await bank.authorize(case.charge)
+    body = stripe.event("payment_intent.amount_capturable_updated", stripe.of_key(case.charge.key)[0], event_id="evt_9")
 
-    news = gateway.read_news(server.sign(body, secret), body, 0)
+    news = bank.read_news(stripe.sign(body, secret), body, 0)
 
     assert news == News(event_id="evt_9", kind="authorized", key=case.charge.key)
 
 
-async def test_event_about_something_else_has_no_key(gateway: StripeGateway, server: StripeServer) -> None:
-    body = server.event("customer.created", {"id": "cus_1", "object": "customer"})
+async def test_event_about_something_else_has_no_key(bank: StripeGateway, stripe: StripeServer) -> None:
+    body = stripe.event("customer.created", {"id": "cus_1", "object": "customer"})
 
-    news = gateway.read_news(server.sign(body, SECRET), body, 0)
+    news = bank.read_news(stripe.sign(body, SECRET), body, 0)
 
     assert isinstance(news, News)
     assert (news.kind, news.key) == ("customer.created", "")
 
 
 @pytest.mark.parametrize("age_s", [400, 3 * 86_400])
-async def test_old_webhook_is_refused(gateway: StripeGateway, server: StripeServer, age_s: int) -> None:
-    body = server.event("payment_intent.succeeded", {})
+async def test_old_webhook_is_refused(bank: StripeGateway, stripe: StripeServer, age_s: int) -> None:
+    body = stripe.event("payment_intent.succeeded", {})
 
-    assert isinstance(gateway.read_news(server.sign(body, SECRET, age_s=age_s), body, 0), NotNews)
+    assert isinstance(bank.read_news(stripe.sign(body, SECRET, age_s=age_s), body, 0), NotNews)
 
 
-async def test_forged_webhooks_are_refused(gateway: StripeGateway, server: StripeServer) -> None:
-    body = server.event("payment_intent.succeeded", {})
-    good = server.sign(body, SECRET)
+async def test_forged_webhooks_are_refused(bank: StripeGateway, stripe: StripeServer) -> None:
+    body = stripe.event("payment_intent.succeeded", {})
+    good = stripe.sign(body, SECRET)
 
     for headers, content in (
         ({}, body),
         ({"stripe-signature": "nonsense"}, body),
         ({"stripe-signature": "t=1"}, body),
-        (server.sign(body, "whsec_other"), body),
+        (stripe.sign(body, "whsec_other"), body),
         (good, body + b" "),
         (good, b""),
-        (server.sign(b"{}", SECRET), b"{}"),
+        (stripe.sign(b"{}", SECRET), b"{}"),
     ):
-        refused = gateway.read_news(headers, content, 0)
+        refused = bank.read_news(headers, content, 0)
         assert isinstance(refused, NotNews)
         assert SECRET not in refused.reason
 
 
-# ------------------------------------------------------------------------------------------------ a shop on it
+async def test_capture_of_nothing_is_refused(bank: StripeGateway) -> None:
+    case = case_of(bank)
 
-
-@pytest.fixture
-async def shop(gateway: StripeGateway, database_url: str) -> AsyncGenerator[tuple[Shop, PostgresStores], None]:
-    async with postgres_stores(database_url) as stores:
-        shop: Any = Shop(stores, gateway)  # pyright: ignore[reportArgumentType]
-        await shop.open()
-        yield shop, stores
-
-
-async def test_order_is_paid_through_stripe(
-    shop: tuple[Shop, PostgresStores], gateway: StripeGateway, server: StripeServer
-) -> None:
-    front, _ = shop
-    order = await front.order()
-
-    answer = await front.gate().pay(order.order_id, order.user_id, payment_method="pm_card_visa", key="k")
-    back = await front.refunding().refund(order.order_id, front_operator())
-
-    assert isinstance(answer, Paid)
-    assert answer.settled
-    assert not isinstance(back, Refusal)
-    assert await front.states(order) == [PaymentState.REFUNDED]
-    (intent,) = server.intents.values()
-    assert intent["metadata"]["order_id"] == order.order_id
-    assert intent["latest_charge"]["amount_refunded"] == order.amount_cents
-
-
-def front_operator() -> Any:
-    from payments.shop import OPERATOR
-
-    return OPERATOR
-
-
-@pytest.mark.parametrize("call", ["POST /v1/payment_intents", "POST .*/confirm", "POST .*/capture"])
-@pytest.mark.parametrize("trouble", list(Trouble))
-async def test_one_charge_whatever_is_lost(
-    shop: tuple[Shop, PostgresStores], server: StripeServer, call: str, trouble: Trouble
-) -> None:
-    """The gate tries, the resolver goes on; in the end the order is paid once or not at all."""
-    front, _ = shop
-    order = await front.order()
-    server.script(call, trouble)
-    await front.gate().pay(order.order_id, order.user_id, payment_method="pm_card_visa", key="k")
-    for _ in range(3):
-        await front.resolve()
-
-    status = (await front.read(order)).status
-    captured = [one for one in server.intents.values() if one["amount_received"]]
-    held = [one for one in server.intents.values() if one["status"] == "requires_capture"]
-    assert len(captured) == (1 if status is OrderStatus.PAID else 0)
-    assert held == []
-
-
-async def test_decline_is_told(shop: tuple[Shop, PostgresStores]) -> None:
-    front, _ = shop
-    order = await front.order()
-
-    answer = await front.gate().pay(order.order_id, order.user_id, payment_method="pm_card_chargeDeclined", key="k")
-
-    assert isinstance(answer, Refusal)
-    assert answer.code is Code.PAYMENT_DECLINED
-    assert "generic_decline" in answer.detail
-
-
-async def test_capture_that_is_refused_for_good(shop: tuple[Shop, PostgresStores]) -> None:
-    front, _ = shop
-    order = await front.order()
-
-    await front.gate().pay(order.order_id, order.user_id, payment_method="pm_card_captureFails", key="k")
-
-    assert (await front.read(order)).status is OrderStatus.CANCELLED
-
-
-async def test_capture_of_nothing_is_refused(gateway: StripeGateway) -> None:
-    case = case_of(gateway)
-
-    assert isinstance(await gateway.capture(case.charge, case.capture_key), CaptureRefused)
-    assert isinstance(await gateway.void(with_ref(case.charge, "pi_none"), case.void_key), Unknown | NotExecuted)
+    assert isinstance(await bank.capture(case.charge, case.capture_key), CaptureRefused)
+    assert isinstance(await bank.void(with_ref(case.charge, "pi_none"), case.void_key), Unknown | NotExecuted)
