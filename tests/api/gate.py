@@ -124,17 +124,7 @@ class Gate:
             selling=self._selling(distrust),
             board=self.board,
             ordering=ordering,
-            operating=Operating(
-                sales=shop.sales,
-                orders=shop.orders,
-                stock=shop.stock,
-                board=self.board,
-                rebuilder=Rebuilder(shop.sales, shop.stock, shop.line, shop.lines),
-                releaser=releaser,
-                refunding=self._refunding(releaser),
-                clock=clock,
-                ids=ids,
-            ),
+            operating=self._operating(releaser),
             auditing=Auditing(sales=shop.sales, orders=shop.orders, audits=shop.audits, stock=shop.stock, clock=clock),
             paying=Paying(payments=self.payments, gateway=self.gateway, clock=clock, ids=ids),
             refunding=self._refunding(releaser),
@@ -161,6 +151,20 @@ class Gate:
         )
         self.api: Api = create_app(self.services, self.settings, clock, ids)
         self.sale_id = ""
+
+    def _operating(self, releaser: Releaser) -> Operating:
+        shop = self.shop
+        return Operating(
+            sales=shop.sales,
+            orders=shop.orders,
+            stock=shop.stock,
+            board=self.board,
+            rebuilder=Rebuilder(shop.sales, shop.stock, shop.line, shop.lines),
+            releaser=releaser,
+            refunding=self._refunding(releaser),
+            clock=self.clock,
+            ids=self.ids,
+        )
 
     def _passes(self) -> Passes:
         settings = self.settings

@@ -11,8 +11,8 @@ from doorbuster.domain.outcomes import RULES, Code
 from doorbuster.engine.ports import Actor
 
 Case = Callable[[Gate], Awaitable[Answer]]
-CASES: dict[tuple[str, str], Case] = contract_queue.CASES | contract_money.CASES | contract_webhooks.CASES
-CASES |= contract_external.CASES | contract_system.CASES
+_PARTS = (contract_queue, contract_money, contract_webhooks, contract_external, contract_system)
+CASES: dict[tuple[str, str], Case] = {name: answer for part in _PARTS for name, answer in part.CASES.items()}
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
 

@@ -34,7 +34,7 @@ def create(
     start: Annotated[str, typer.Option(help="now, +10m, or 2026-11-27T09:00:00Z.")] = "now",
     end: Annotated[str, typer.Option(help="+30m from the start, or an instant.")] = "+30m",
     mode: Annotated[str, typer.Option(help="How units are given out: race, queue or draw.")] = "race",
-    payment_mode: Annotated[str | None, typer.Option(help="checkout or external. Default: checkout.")] = None,
+    payment_mode: Annotated[str | None, typer.Option(help="checkout, auto or external. Default: checkout.")] = None,
     per_user_limit: Annotated[int | None, typer.Option(help="Units one buyer may have. Default: 1.")] = None,
     checkout_ttl_seconds: Annotated[int | None, typer.Option(help="How long a unit is held. Default: 600.")] = None,
     payment_attempts: Annotated[int | None, typer.Option(help="Tries to pay one order. Default: 3.")] = None,
@@ -179,6 +179,25 @@ def report(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json 
         [row["band"], str(row["count"]), f"{row['forecast']:.0%}", f"{row['observed']:.0%}"] for row in judged["bands"]
     ]
     _table(["told", "samples", "meant", "came true"], rows)
+
+
+@sale_app.command()
+def reports(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Reports of a shop that charges by itself which were refused: each may be money to give back."""
+    operator = client.Operator(url, data_dir, as_json=as_json)
+    rows: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        page = operator.ask("GET", f"{_path(sale)}/reports?limit=1000{cursor}")
+        rows += page["reports"]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    if as_json:
+        print(json.dumps({"reports": rows}, indent=2))
+        return
+    shown = [[row["last_at"], row["order_id"], row["kind"], row["reference"], row["finding"]] for row in rows]
+    _table(["when", "order", "report", "reference", "refused because"], shown)
 
 
 def _verb(name: str, help_text: str) -> None:
