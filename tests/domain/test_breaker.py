@@ -61,6 +61,16 @@ def test_every_failed_probe_doubles_the_pause_up_to_a_bound() -> None:
     assert pause_ms == PAUSE_MS_MAX
 
 
+def test_probe_that_was_never_made_is_no_answer_and_no_end() -> None:
+    breaker = opened()
+    assert breaker.allows(PAUSE_MS, 64) == 1
+
+    breaker.not_asked()
+
+    assert breaker.state is BreakerState.OPEN
+    assert breaker.allows(PAUSE_MS, 64) == 1
+
+
 def test_late_silence_of_calls_that_were_out_changes_nothing() -> None:
     breaker = opened()
 

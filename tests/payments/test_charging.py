@@ -8,6 +8,7 @@ from doorbuster.domain.sale import PaymentMode
 from doorbuster.domain.transitions import OrderStatus, PaymentState
 from doorbuster.engine.charging import Charging
 from doorbuster.engine.payment_ports import NotExecuted
+from doorbuster.engine.ports import StoreUnavailable
 from payments.shop import Shop, finished
 
 
@@ -164,6 +165,34 @@ async def test_gateway_that_is_down_stops_new_attempts_and_lengthens_holds(shop:
     untouched = [order for order in orders if not await shop.states(order)]
     assert len(untouched) >= len(orders) - FAILURES
     assert (await shop.read(untouched[0])).status is OrderStatus.RESERVED
+
+
+async def test_probe_that_the_ledger_does_not_let_begin_is_made_again(shop: Shop) -> None:
+    await auto(shop, units=100)
+    orders = [await shop.order() for _ in range(FAILURES + 1)]
+    charging = shop.charging(gateway=Down(), at_once=FAILURES)
+    await run(charging)
+    assert charging.breaker.state is BreakerState.OPEN
+    charging._gateway._gateway = shop.gateway  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    charging.breaker._until_ms = 0  # pyright: ignore[reportPrivateUsage]
+    payments = charging._payments  # pyright: ignore[reportPrivateUsage]
+    charging._payments = Away()  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    await run(charging)
+    charging._payments = payments  # pyright: ignore[reportPrivateUsage]
+
+    await run(charging)
+    await run(charging)
+
+    assert charging.breaker.state is BreakerState.CLOSED
+    assert (await shop.read(orders[-1])).status is OrderStatus.PAID
+
+
+class Away:
+    """A ledger that does not answer."""
+
+    async def begin(self, ask: object) -> None:
+        del ask
+        raise StoreUnavailable("away")
 
 
 async def test_hold_that_would_run_out_meanwhile_goes_on_within_bounds(shop: Shop) -> None:

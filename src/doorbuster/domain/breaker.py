@@ -42,6 +42,11 @@ class Breaker:
         self._silent = 0
         self._pause_ms = PAUSE_MS
 
+    def not_asked(self) -> None:
+        """The call that was let through was never made: the next one may find out."""
+        if self.state is BreakerState.PROBING:
+            self.state = BreakerState.OPEN
+
     def silent(self, now_ms: int) -> None:
         """A call got no usable answer."""
         self._silent += 1

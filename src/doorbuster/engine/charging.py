@@ -71,6 +71,8 @@ class Charging:
         counts, self._counts = self._counts, Counter()
         if self.breaker.state is not BreakerState.CLOSED:
             counts["extended"] += await self._charges.extend_uncharged(limit=limits.EXPIRY_BATCH)
+        if not self._under_way:
+            self.breaker.not_asked()  # a probe whose order had ended, or that the ledger did not let begin
         room = self._at_once - len(self._under_way)
         allowed = self.breaker.allows(self._clock.now_ms(), room)
         if allowed:
@@ -101,8 +103,6 @@ class Charging:
                 task = asyncio.get_running_loop().create_task(self._charge(due, method))
                 self._under_way[due.order_id] = task
                 task.add_done_callback(lambda done, order_id=due.order_id: self._forget(order_id, done))
-        if not started and self.breaker.state is BreakerState.PROBING:
-            self.breaker.answered()  # nobody to ask with: the next order will tell
         return waiting
 
     def _forget(self, order_id: str, done: asyncio.Task[None]) -> None:
