@@ -163,6 +163,7 @@ CHANGES: dict[str, object] = {
     "claim_window_seconds": 30,
     "entry_opens_ms": NOW + 1,
     "beacon_round": 9,
+    "max_lapsed_holds": 3,
 }
 NEVER_CHANGE = {"mode", "beacon_round"}
 MAY_CHANGE_WHILE_SELLING = {
@@ -174,6 +175,7 @@ MAY_CHANGE_WHILE_SELLING = {
     "payment_attempts",
     "standby_limit",
     "claim_window_seconds",
+    "max_lapsed_holds",
 }
 
 

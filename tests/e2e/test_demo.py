@@ -23,7 +23,7 @@ async def test_demo_sells_exactly_what_it_has(tmp_path: Path) -> None:
 
     assert code == 0, (out, err)
     assert "EXACT" in out
-    assert out.count("✓") == 7
+    assert out.count("✓") == 8
     assert "40 of 40 units paid" in out
 
 
@@ -50,7 +50,7 @@ async def test_demo_of_a_line_is_exact_and_in_order(mode: str, tmp_path: Path) -
     document = json.loads(out)
     assert code == 0, (out, err)
     assert document["mode"] == mode
-    assert len([check for check in document["checks"] if check["held"]]) == 12
+    assert len([check for check in document["checks"] if check["held"]]) == 13
     assert document["counted"]["paid_units"] == 12
     assert document["line"]["offered_again"] > 0
     assert document["line"]["again_max_ms"] < 1_000

@@ -44,7 +44,10 @@ class ReferenceSaleStore:
         return [
             sale
             for _, sale in sorted(self._ledger.sales.items())
-            if sale.status not in SALE_OVER or sale.quantity_sold > sale.quantity_paid or sale.sale_id in releasing
+            if sale.status not in SALE_OVER
+            or sale.quantity_sold > sale.quantity_paid
+            or (sale.status is SaleStatus.CANCELLED and sale.quantity_paid > 0)  # refunds to come
+            or sale.sale_id in releasing
         ]
 
     async def time_ms(self) -> int:
