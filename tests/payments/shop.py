@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
+import aiohttp
+
 from doorbuster.adapters.payments.simulated import SimulatedGateway
 from doorbuster.adapters.payments.simulated_book import BookLine
 from doorbuster.agents.resolver import Resolver
@@ -25,9 +27,11 @@ from doorbuster.engine.ports import Actor, AuditStore, CommitBatch, CommitWord, 
 from doorbuster.engine.reconciling import Reconciler
 from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.releasing import Releaser
+from doorbuster.engine.settling import charge_of
 from doorbuster.reference.stock import ReferenceStockStore
 
 OPERATOR = Actor(name="test")
+_BODY = ("sale_id", "order_id", "amount_cents", "currency", "payment_method")
 T = TypeVar("T")
 
 
@@ -233,6 +237,14 @@ class Shop:
 
     async def abort(self) -> None:
         await self.stores.sales.move(self.sale_id, SaleStatus.CANCELLED, OPERATOR)
+
+    async def act(self, attempt: Attempt) -> None:
+        """The buyer does what the gateway asks for, in the gateway's own window."""
+        charge = charge_of(attempt)
+        body = {name: getattr(charge, name) for name in _BODY}
+        url = f"{self.gateway._url}/v1/charges/{charge.key}/action"  # pyright: ignore[reportPrivateUsage]
+        async with aiohttp.ClientSession() as session, session.post(url, json=body) as response:
+            assert response.status == 200
 
     async def charges(self, order: Order) -> list[BookLine]:
         return await self.gateway.charges_of(order.order_id)

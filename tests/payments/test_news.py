@@ -80,23 +80,6 @@ async def waiting(shop: Shop) -> Order:
     return order
 
 
-async def act(shop: Shop, order: Order) -> None:
-    """The buyer does it."""
-    import aiohttp
-
-    charge = charge_of((await shop.attempts(order))[-1])
-    body = {
-        "sale_id": charge.sale_id,
-        "order_id": charge.order_id,
-        "amount_cents": charge.amount_cents,
-        "currency": charge.currency,
-        "payment_method": charge.payment_method,
-    }
-    url = f"{shop.gateway._url}/v1/charges/{charge.key}/action"  # pyright: ignore[reportPrivateUsage]
-    async with aiohttp.ClientSession() as session, session.post(url, json=body) as response:
-        assert response.status == 200
-
-
 def code_of(answer: Word | Refusal) -> Code | None:
     return answer.code if isinstance(answer, Refusal) else None
 
@@ -111,7 +94,7 @@ async def test_other_gateway_is_not_found(wire: Wire) -> None:
 @pytest.mark.parametrize("secret", ["", "somebody else's"])
 async def test_forged_event_is_refused_and_nothing_is_looked_at(wire: Wire, secret: str) -> None:
     order = await waiting(wire.shop)
-    await act(wire.shop, order)
+    await wire.shop.act((await wire.shop.attempts(order))[-1])
 
     answer = await wire.deliver("authorized", await wire.key_of(order), secret=secret)
     await wire.newsroom.stop()
@@ -178,7 +161,7 @@ async def test_event_about_nobody_is_kept_and_changes_nothing(wire: Wire) -> Non
 async def test_news_lead_to_the_end_at_once(wire: Wire) -> None:
     """Nobody asks again: the buyer acts at the gateway and closes the browser."""
     order = await waiting(wire.shop)
-    await act(wire.shop, order)
+    await wire.shop.act((await wire.shop.attempts(order))[-1])
 
     assert await wire.deliver("authorized", await wire.key_of(order)) is Word.HEARD
     await wire.newsroom.stop()
@@ -218,7 +201,7 @@ async def test_event_before_the_answer_to_the_call(wire: Wire) -> None:
 
 async def test_same_event_a_hundred_times(wire: Wire) -> None:
     order = await waiting(wire.shop)
-    await act(wire.shop, order)
+    await wire.shop.act((await wire.shop.attempts(order))[-1])
     key = await wire.key_of(order)
 
     words = await asyncio.gather(*(wire.deliver("authorized", key) for _ in range(100)))
@@ -233,7 +216,7 @@ async def test_same_event_a_hundred_times(wire: Wire) -> None:
 async def test_events_in_any_order_end_the_same(wire: Wire) -> None:
     orders = [await waiting(wire.shop) for _ in range(5)]
     for order in orders:
-        await act(wire.shop, order)
+        await wire.shop.act((await wire.shop.attempts(order))[-1])
     deliveries = [
         (kind, await wire.key_of(order)) for order in orders for kind in ("captured", "authorized", "action_required")
     ] * 3
@@ -267,7 +250,7 @@ async def test_news_three_days_late_find_money_that_nobody_owes(wire: Wire) -> N
     attempt = (await wire.shop.attempts(order))[-1]
     await wire.shop.stores.payments.void(attempt.payment_id, VoidReason.TOO_OLD)
     await wire.shop.stores.payments.voided(attempt.payment_id)
-    await act(wire.shop, order)
+    await wire.shop.act((await wire.shop.attempts(order))[-1])
     await wire.shop.gateway.capture(charge_of(attempt), "somebody")
 
     await wire.deliver("captured", await wire.key_of(order))
@@ -311,7 +294,7 @@ class Failing:
 async def test_event_that_could_not_be_kept_is_delivered_again(wire: Wire, stores: Stores, *, after: bool) -> None:
     """C41 and its sister: 503 until it is kept. Kept and not told is a no-op the second time; the resolver looks."""
     order = await waiting(wire.shop)
-    await act(wire.shop, order)
+    await wire.shop.act((await wire.shop.attempts(order))[-1])
     problem: Sequence[Exception] = [OutcomeUnknown("lost") if after else StoreUnavailable("away")]
     wire.newsroom._store = Failing(stores.news, *problem, after=after)  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
     key = await wire.key_of(order)
@@ -330,7 +313,7 @@ async def test_resolver_takes_what_there_is_news_of_at_once(wire: Wire) -> None:
     """A gate that dies after the commit: the mark is in the ledger."""
     order = await waiting(wire.shop)
     quiet = await waiting(wire.shop)
-    await act(wire.shop, order)
+    await wire.shop.act((await wire.shop.attempts(order))[-1])
     await wire.shop.stores.news.note(News(event_id="e", kind="authorized", key=await wire.key_of(order)))
 
     await wire.shop.resolver(quiet_ms=3_600_000).run_once(wire.shop.clock.now_ms())
@@ -343,7 +326,7 @@ async def test_storm(wire: Wire) -> None:
     """Each of many events a hundred times, shuffled, at one gate."""
     orders = [await waiting(wire.shop) for _ in range(8)]
     for order in orders:
-        await act(wire.shop, order)
+        await wire.shop.act((await wire.shop.attempts(order))[-1])
     keys = [await wire.key_of(order) for order in orders] + [uuid.uuid4().hex for _ in range(42)]
     deliveries = [(kind, key) for key in keys for kind in ("authorized", "captured")] * 100
     random.Random(3).shuffle(deliveries)

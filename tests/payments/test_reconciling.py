@@ -112,7 +112,7 @@ async def test_money_of_an_attempt_that_was_given_up_goes_back(shop: Shop) -> No
     attempt = await attempt_of(shop, order)
     await shop.stores.payments.void(attempt.payment_id, VoidReason.TOO_OLD)
     await shop.stores.payments.voided(attempt.payment_id)
-    await _authorize_there(shop, attempt)
+    await shop.act(attempt)
     await shop.gateway.capture(charge_of(attempt), "somebody")
 
     found = await reconcile(shop)
@@ -131,7 +131,7 @@ async def test_money_set_aside_for_an_attempt_that_ended_is_let_go(shop: Shop) -
     attempt = await attempt_of(shop, order)
     await shop.stores.payments.void(attempt.payment_id, VoidReason.TOO_OLD)
     await shop.stores.payments.voided(attempt.payment_id)
-    await _authorize_there(shop, attempt)
+    await shop.act(attempt)
 
     found = await reconcile(shop)
 
@@ -140,29 +140,13 @@ async def test_money_set_aside_for_an_attempt_that_ended_is_let_go(shop: Shop) -
     assert [line.voided for line in await shop.charges(order)] == [True]
 
 
-async def _authorize_there(shop: Shop, attempt: Attempt) -> None:
-    """The buyer does what the action asks for, too late."""
-    import aiohttp
-
-    charge = charge_of(attempt)
-    body = {
-        "order_id": charge.order_id,
-        "amount_cents": charge.amount_cents,
-        "currency": charge.currency,
-        "payment_method": charge.payment_method,
-    }
-    url = f"{shop.gateway._url}/v1/charges/{charge.key}/action"  # pyright: ignore[reportPrivateUsage]
-    async with aiohttp.ClientSession() as session, session.post(url, json=body) as response:
-        assert response.status == 200
-
-
 async def test_late_news_of_an_attempt_that_ended_is_looked_into(shop: Shop) -> None:
     order = await shop.order()
     await shop.gate().pay(order.order_id, order.user_id, payment_method="pm_action_required", key="k")
     attempt = await attempt_of(shop, order)
     await shop.stores.payments.void(attempt.payment_id, VoidReason.TOO_OLD)
     ended = await shop.stores.payments.voided(attempt.payment_id)
-    await _authorize_there(shop, attempt)
+    await shop.act(attempt)
 
     first = await shop.reconciler().examine(ended)
     again = await shop.reconciler().examine(ended)

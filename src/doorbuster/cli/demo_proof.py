@@ -105,8 +105,8 @@ def _why(sold_all: bool, demand_ended: bool) -> str:
 def prove_balance(found: ReconciliationView) -> Check:
     """The reconciliation: charge by charge, and in sum."""
     net = found.captured_cents - found.refunded_cents
-    figures = f"{_euros(found.captured_cents)} captured, {_euros(found.refunded_cents)} of it refunded; "
-    figures += f"{_euros(found.paid_cents)} paid for"
+    figures = f"{euros(found.captured_cents)} captured, {euros(found.refunded_cents)} of it refunded; "
+    figures += f"{euros(found.paid_cents)} paid for"
     mended = sum(1 for one in found.breaks if one.repaired)
     if found.breaks:
         figures += f"; {len(found.breaks)} breaks, {mended} of them repaired"
@@ -114,7 +114,7 @@ def prove_balance(found: ReconciliationView) -> Check:
     return Check("the books are one", held, figures if found.verdict != "unknown" else f"unknown: {found.note}")
 
 
-def _euros(cents: int) -> str:
+def euros(cents: int) -> str:
     return f"{cents / 100:,.2f} EUR"
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from doorbuster.api.shapes import SaleView
 from doorbuster.cli.demo_line import summary_of
-from doorbuster.cli.demo_proof import Proof
+from doorbuster.cli.demo_proof import Proof, euros
 from doorbuster.rehearsal.crowd import Progress, Result
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def print_summary(
             console.print(sentence, highlight=False)
     console.print(f"Refused: {_refusals(result)}.")
     console.print(
-        f"Captured: {proof.captured_cents / 100:,.2f} EUR, refunded: {proof.refunded_cents / 100:,.2f} EUR, "
+        f"Captured: {euros(proof.captured_cents)}, refunded: {euros(proof.refunded_cents)}, "
         f"by the gateway's own book.\n"
     )
     for check in proof.checks:

@@ -4,20 +4,14 @@ Owns: the names of its commands. Every command has `--json`. Read next: `client.
 """
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from doorbuster.cli import client
+from doorbuster.cli.options import DataDir, Json, Url
 
 keys_app = typer.Typer(help="Keys of the passes that an existing shop checks.", no_args_is_help=True)
-
-Url = Annotated[
-    str | None, typer.Option(help="Address of a gate. Default: DOORBUSTER_URL, else that of the data directory.")
-]
-DataDir = Annotated[Path | None, typer.Option(help="Data directory of `up`. Default: .doorbuster.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the answer's JSON.")]
 
 
 @keys_app.command("list")

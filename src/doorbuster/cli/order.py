@@ -4,23 +4,17 @@ Owns: the names of its commands. Every command has `--json`. Read next: `client.
 """
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from doorbuster.cli import client
+from doorbuster.cli.options import DataDir, Json, Reason, Url
 
 order_app = typer.Typer(help="Refund or cancel one order.", no_args_is_help=True)
 
 OrderId = Annotated[str, typer.Argument(help="The order's id.")]
-Url = Annotated[
-    str | None, typer.Option(help="Address of a gate. Default: DOORBUSTER_URL, else that of the data directory.")
-]
-DataDir = Annotated[Path | None, typer.Option(help="Data directory of `up`. Default: .doorbuster.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the answer's JSON.")]
-Reason = Annotated[str, typer.Option(help="Why; kept with the sale.")]
 
 
 @order_app.command()

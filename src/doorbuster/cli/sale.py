@@ -5,22 +5,16 @@ Owns: the names of its commands and options. Every command has `--json`. Read ne
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from doorbuster.cli import client, times
+from doorbuster.cli.options import DataDir, Json, Reason, Url
 
 sale_app = typer.Typer(help="Create, run and check sales.", no_args_is_help=True)
 
 Sale = Annotated[str, typer.Argument(help="The sale's id.")]
-Url = Annotated[
-    str | None, typer.Option(help="Address of a gate. Default: DOORBUSTER_URL, else that of the data directory.")
-]
-DataDir = Annotated[Path | None, typer.Option(help="Data directory of `up`. Default: .doorbuster.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the answer's JSON.")]
-Reason = Annotated[str, typer.Option(help="Why; kept with the sale.")]
 
 
 @sale_app.command()

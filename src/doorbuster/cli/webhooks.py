@@ -5,22 +5,17 @@ Owns: the names of its commands and options. Every command has `--json`. Read ne
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from doorbuster.cli import client
+from doorbuster.cli.options import DataDir, Json, Url
 
 webhook_app = typer.Typer(help="Tell a shop of events: endpoints and deliveries.", no_args_is_help=True)
 
 Endpoint = Annotated[str, typer.Argument(help="The endpoint's id.")]
-Url = Annotated[
-    str | None, typer.Option(help="Address of a gate. Default: DOORBUSTER_URL, else that of the data directory.")
-]
-DataDir = Annotated[Path | None, typer.Option(help="Data directory of `up`. Default: .doorbuster.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the answer's JSON.")]
 
 
 @webhook_app.command()

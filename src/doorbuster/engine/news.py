@@ -25,8 +25,6 @@ log = structlog.get_logger(__name__)
 
 LOOKS_AT_ONCE: Final = 32
 """Look-ups that news have started in one process; what finds no room waits for the resolver, which comes at once."""
-NEWS_KEPT_MS: Final = 90 * 86_400_000
-"""How long events are kept: longer than any gateway goes on delivering one."""
 
 _CONFIRMED: Final = {
     PaymentState.CAPTURED: frozenset({"authorized", "captured"}),
@@ -50,10 +48,6 @@ class NewsStore(Protocol):
 
     async def note(self, news: News) -> Noted:
         """Keep an event under its id, and mark its attempt to be looked at, in one transaction (C41)."""
-        ...
-
-    async def forget(self, before_ms: int) -> None:
-        """Drop events that were received before this."""
         ...
 
 

@@ -37,7 +37,7 @@ class Ordering:
         except (StoreUnavailable, OutcomeUnknown):
             return Refusal(Code.UNAVAILABLE, "the ledger does not answer; ask again", 1000)
         if isinstance(order, Order):
-            task = asyncio.get_running_loop().create_task(self._relay())
+            task = asyncio.get_running_loop().create_task(self._releaser.run_quietly())
             self._relays.add(task)
             task.add_done_callback(self._relays.discard)
         return order
@@ -48,9 +48,3 @@ class Ordering:
             return await self._orders.page(sale_id, status=status, cursor=cursor, limit=limit)
         except (StoreUnavailable, OutcomeUnknown):
             return Refusal(Code.UNAVAILABLE, "the ledger does not answer", 1000)
-
-    async def _relay(self) -> None:
-        try:
-            await self._releaser.run_once()
-        except (StoreUnavailable, OutcomeUnknown):
-            return

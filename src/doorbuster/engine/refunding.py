@@ -44,7 +44,7 @@ class Refunding:
             return Refusal(Code.UNAVAILABLE, "the ledger does not answer; ask again", _RETRY_MS)
         if isinstance(attempt, Refusal):
             return attempt
-        self._spawn(self._relay())
+        self._spawn(self._releaser.run_quietly())
         if attempt.state is PaymentState.REFUND_DUE and attempt.gateway == self._gateway_name:
             run = self._spawn(self._settle(attempt))
             await asyncio.wait({run}, timeout=PAYMENT_ANSWER_S)
@@ -71,12 +71,6 @@ class Refunding:
             await self._settler.settle(attempt, interrupted=True)
         except (StoreUnavailable, OutcomeUnknown):
             return  # the resolver goes on
-
-    async def _relay(self) -> None:
-        try:
-            await self._releaser.run_once()
-        except (StoreUnavailable, OutcomeUnknown):
-            return  # the worker's relay goes on
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

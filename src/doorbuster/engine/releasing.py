@@ -13,7 +13,15 @@ import msgspec
 from doorbuster.domain import limits
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import SALE_OVER
-from doorbuster.engine.ports import OrderStore, PendingRelease, Release, SaleStore, StockStore
+from doorbuster.engine.ports import (
+    OrderStore,
+    OutcomeUnknown,
+    PendingRelease,
+    Release,
+    SaleStore,
+    StockStore,
+    StoreUnavailable,
+)
 
 
 class Relayed(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +54,14 @@ class Releaser:
                 done += len(rows)
                 units += returned
         return Relayed(done=done, units=units, left=len(pending) - done)
+
+    async def run_quietly(self) -> None:
+        """One pass beside a request, so that a unit is on sale at once. Nothing is lost where a store does not answer:
+        the worker's own passes go on."""
+        try:
+            await self.run_once()
+        except (StoreUnavailable, OutcomeUnknown):
+            return
 
     async def _apply(self, sale_id: str, rows: Sequence[PendingRelease]) -> int | None:
         """Units returned; None when the image cannot take them yet.

@@ -22,9 +22,6 @@ class ReferenceNewsStore:
             self._payments.look_at.add(attempt.payment_id)
         return Noted(fresh=fresh, attempt=attempt)
 
-    async def forget(self, before_ms: int) -> None:
-        """There is nothing old in memory."""
-
     async def _about(self, key: str) -> Attempt | None:
         for row in self._payments.rows.values():
             if key and gateway_key(row, Operation.AUTHORIZE) == key:

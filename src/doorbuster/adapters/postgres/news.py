@@ -27,9 +27,6 @@ class PostgresNewsStore:
     async def note(self, news: News) -> Noted:
         return await self._lane.ask(news)
 
-    async def forget(self, before_ms: int) -> None:
-        await self._database.write(_SQL["forget"], before_ms)
-
     async def _note_many(self, batch: Sequence[News]) -> Sequence[Noted]:
         rows = await self._database.write(
             _SQL["note"],

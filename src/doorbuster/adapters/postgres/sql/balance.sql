@@ -31,12 +31,16 @@ select note_breaks($1, $2, $3)
 select report from reconciliations where sale_id = $1 order by reconciliation_id desc limit 1
 
 -- name: wanting
-select distinct p.sale_id
-from payments p
+select s.sale_id
+from flash_sales s
 left join lateral (
-    select r.at from reconciliations r where r.sale_id = p.sale_id order by r.reconciliation_id desc limit 1
+    select r.at from reconciliations r where r.sale_id = s.sale_id order by r.reconciliation_id desc limit 1
 ) last on true
-where p.gateway = $1 and (last.at is null or last.at <= at_ms($2) and p.updated_at > last.at)
+where (last.at is null or last.at <= at_ms($2))
+    and exists (
+        select from payments p
+        where p.sale_id = s.sale_id and p.gateway = $1 and (last.at is null or p.updated_at > last.at)
+    )
 
 -- name: quarantined
 select count(*) as attempts from payments

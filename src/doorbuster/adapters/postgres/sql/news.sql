@@ -2,6 +2,3 @@
 
 -- name: note
 select event_id, fresh, (shown).* from note_events($1, $2, $3, $4)
-
--- name: forget
-delete from gateway_events where received_at < at_ms($1)

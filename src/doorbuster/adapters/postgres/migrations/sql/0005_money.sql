@@ -15,6 +15,8 @@ alter table payments
     add column quarantined_at timestamptz,
     add column refund_by text,
     add column refund_reason text;
+-- What moved in a sale since it was reconciled.
+create index payments_of_sale on payments (sale_id, updated_at);
 create index payments_quarantined on payments (sale_id) where quarantined_at is not null;
 
 -- The token of a buyer's method at the gateway, charged where the sale charges by itself.

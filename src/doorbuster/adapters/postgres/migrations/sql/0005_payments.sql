@@ -122,43 +122,6 @@ begin
 end
 $$;
 
--- Unfinished attempts that nobody has touched for a while, as in 0002. One that has withheld its unit for longer than it
--- may is put into quarantine on the way: it goes on being looked up, and a person is told.
-create or replace function claim_payments(p_gateway text, p_quiet_ms bigint, p_limit integer) returns setof attempt_view
-language plpgsql
-set plan_cache_mode = force_generic_plan set jit = off
-as $$
-declare
-    v_before timestamptz := clock_ms() - p_quiet_ms * interval '1 millisecond';
-    v_old timestamptz := clock_ms() - interval '120 seconds';  -- PAYMENT_ALARM_MS
-    v_ids uuid[];
-begin
-    with claimed as (
-        update payments p
-        set updated_at = clock_ms(),
-            quarantined_at = case
-                when p.quarantined_at is null and p.created_at <= v_old and p.state <> 'REFUND_DUE' then clock_ms()
-                else p.quarantined_at
-            end
-        where p.payment_id in (
-                select q.payment_id
-                from payments q
-                where q.state in ('INTENT', 'SENT', 'AUTHORIZED', 'CAPTURING', 'VOIDING', 'REFUND_DUE')
-                    and q.gateway = p_gateway and q.updated_at <= v_before
-                order by q.updated_at
-                limit p_limit
-                for no key update skip locked
-            )
-            -- Repeated, because the row may have moved between the two (A13).
-            and p.state in ('INTENT', 'SENT', 'AUTHORIZED', 'CAPTURING', 'VOIDING', 'REFUND_DUE')
-            and p.updated_at <= v_before
-        returning p.payment_id
-    )
-    select array_agg(payment_id) into v_ids from claimed;
-    return query select * from attempt_view where attempt_id = any(v_ids) order by attempt_created_ms;
-end
-$$;
-
 -- Captured money of a paid order on its way back, and its units with it, in one transaction (I7). The caller has locked
 -- the sale's row. What no gateway took is given back at once: nothing was paid, or somebody else was paid.
 create function refund_paid_orders(p_sale_id uuid, p_order_ids uuid[], p_by text, p_reason text)

@@ -14,7 +14,6 @@ create table gateway_events (
     delivered_at timestamptz not null,
     primary key (gateway, event_id)
 );
-create index gateway_events_old on gateway_events (received_at);
 
 -- When the gateway said that there is something to see; null: nothing new.
 alter table payments add column look_at timestamptz;
@@ -64,8 +63,9 @@ begin
 end
 $$;
 
--- Unfinished attempts that nobody has touched for a while, as in 0005, or that the gateway has news of: those at once. One that has withheld its unit for longer than it
--- may is put into quarantine on the way: it goes on being looked up, and a person is told.
+-- Unfinished attempts that nobody has touched for a while, as in 0002, or that the gateway has news of: those at once.
+-- One that has withheld its unit for longer than it may is put into quarantine on the way: it goes on being looked up,
+-- and a person is told.
 create or replace function claim_payments(p_gateway text, p_quiet_ms bigint, p_limit integer) returns setof attempt_view
 language plpgsql
 set plan_cache_mode = force_generic_plan set jit = off
