@@ -70,6 +70,41 @@ class Settings(BaseSettings):
     live_sockets_max: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000
     """Live connections one gate takes, about 20 KB each; beyond them buyers poll."""
 
+    public_url: str = ""
+    """Where buyers reach the gates, as in https://sale.example.com: rehearsals go there and links in mails lead there;
+    `up` sets its own address."""
+
+    cdn_base_url: str = ""
+    """Where the sale's page is delivered from; the paths of a plan are fetched there before the sale. Empty: paths are
+    not fetched, whole addresses are."""
+
+    smtp_url: SecretStr = SecretStr("")
+    """smtp://user:password@host:587 (STARTTLS where offered), smtps://… (TLS), or smtp+plain://… (neither); empty:
+    mails are written to files in data_dir/mail."""
+    mail_from: str = "Doorbuster <doorbuster@localhost>"
+    mail_rate_per_second: Annotated[float, Field(gt=0, le=100_000)] = 50.0
+    """Mails of one worker; providers state what they take."""
+    push_private_key: SecretStr = SecretStr("")
+    """VAPID private key, for web push (`doorbuster[push]`); empty: no push."""
+    push_subject: str = ""
+    """A mailto: or https: address that push services may complain to."""
+
+    on_call_urls: SecretStr = SecretStr("")
+    """Who is paged, separated by spaces: https://… gets a JSON POST, mailto:… a mail, any other address is Apprise's
+    (`doorbuster[alerts]`). Empty: pages are only logged and shown in the timeline."""
+
+    scale: Literal["none", "command", "webhook", "kubernetes", "up"] = "none"
+    """Who starts gates when a sale comes; `up` starts its own unless another is named."""
+    scale_command: str = ""
+    """Program and arguments; {gates} and {sale_id} are filled in. No shell."""
+    scale_webhook_url: str = ""
+    scale_kubernetes_deployment: str = ""
+    """namespace/name of the gates' Deployment (`doorbuster[kubernetes]`)."""
+    gate_capacity: Annotated[float, Field(gt=0, le=10_000_000)] = 1_000.0
+    """Requests one gate answers in a second, as `make bench` measures it on your machines."""
+    scale_gates_max: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Never ask for more gates than this."""
+
     beacon_url: Annotated[str, Field(pattern=r"^(https?://.*\{round\}.*)?$")] = (
         "https://api.drand.sh/52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971/public/{round}"
     )
