@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     mail_rate_per_second: Annotated[float, Field(gt=0, le=100_000)] = 50.0
     """Mails of one worker; providers state what they take."""
     push_private_key: SecretStr = SecretStr("")
-    """VAPID private key, for web push (`doorbuster[push]`); empty: no push."""
+    """VAPID private key, for web push; empty: no push."""
     push_subject: str = ""
     """A mailto: or https: address that push services may complain to."""
 
