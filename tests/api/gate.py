@@ -28,6 +28,7 @@ from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.passes import Passes
 from doorbuster.engine.paying import Paying
+from doorbuster.engine.planning import Planning
 from doorbuster.engine.ports import StoreUnavailable
 from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.rebuilding import Rebuilder
@@ -142,7 +143,10 @@ class Gate:
             queueing=self._queueing(ordering, distrust),
             drawing=Drawing(shop.draws, None, asyncio.to_thread),
             watch=self.watch,
-            reporting=Reporting(shop.sales, shop.audits, clock),
+            reporting=Reporting(
+                sales=shop.sales, audits=shop.audits, figures=shop.timeline, timeline=shop.timeline, clock=clock
+            ),
+            planning=Planning(shop.sales, shop.timeline, frozenset(), {}),
             webhooks=Webhooks(store=self.endpoints, sender=self.sender, clock=clock, ids=ids),
             ready=self._ready,
             metrics=lambda: b"# metrics",

@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from api import contract_external, contract_money, contract_queue, contract_system, contract_webhooks
+from api import contract_external, contract_money, contract_queue, contract_system, contract_timeline, contract_webhooks
 from api.gate import ADMIN, Answer, Gate
 from doorbuster.api.openapi import codes_of
 from doorbuster.domain.outcomes import RULES, Code
 from doorbuster.engine.ports import Actor
 
 Case = Callable[[Gate], Awaitable[Answer]]
-_PARTS = (contract_queue, contract_money, contract_webhooks, contract_external, contract_system)
+_PARTS = (contract_queue, contract_money, contract_webhooks, contract_external, contract_system, contract_timeline)
 CASES: dict[tuple[str, str], Case] = {name: answer for part in _PARTS for name, answer in part.CASES.items()}
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
@@ -70,13 +70,14 @@ PATHS: dict[str, tuple[str, str, object]] = {
     "forget-method": ("DELETE", "/v1/payment-method", None),
     "gateway-book": ("GET", "/v1/admin/gateways/simulated/book", None),
     "metrics": ("GET", "/metrics", None),
-    **contract_external.PATHS,
+    **(contract_external.PATHS | contract_timeline.PATHS),
 }
 BUYER = "reserve join place leave see-order give-back pay store-method forget-method"
 OPERATOR = (
     "create-sale list-sales read-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale abort-sale "
     "rebuild-sale audit-sale latest-audit report-sale list-orders set-blocklist cancel-order gateway-book metrics "
-    "refund-order reconcile-sale latest-reconciliation paid-order list-reports list-keys rotate-keys"
+    "refund-order reconcile-sale latest-reconciliation paid-order list-reports list-keys rotate-keys "
+    + contract_timeline.ROUTES
 )
 
 
@@ -192,7 +193,7 @@ cases_for(
 cases_for(
     "reserve pay dev-buyer create-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale abort-sale "
     "rebuild-sale audit-sale set-blocklist cancel-order store-method refund-order reconcile-sale paid-order "
-    "rotate-keys",
+    "rotate-keys " + contract_timeline.WITH_BODY,
     "invalid-request",
     _bad_body,
 )

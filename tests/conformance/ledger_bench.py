@@ -34,6 +34,7 @@ class LedgerBench:
         self.orders = ledger.orders
         self.audits = ledger.audits
         self.lines = ledger.lines
+        self.timeline = ledger.timeline
         self.ids = SeededIds(7)
 
     def now_ms(self) -> int:

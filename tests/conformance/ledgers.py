@@ -19,11 +19,14 @@ from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Connection, Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
+from doorbuster.adapters.postgres.timeline import PostgresTimelineStore
 from doorbuster.domain.transitions import OrderStatus
 from doorbuster.engine.line_ports import DrawLedger, LineLedger
 from doorbuster.engine.money_ports import ChargeStore
 from doorbuster.engine.payment_ports import Begun, PayAsk, PaymentStore
 from doorbuster.engine.ports import AuditStore, OrderStore, SaleStore
+from doorbuster.engine.reporting import FigureStore
+from doorbuster.engine.timeline_ports import TimelineStore
 from doorbuster.reference.audits import ReferenceAuditStore
 from doorbuster.reference.charges import ReferenceChargeStore
 from doorbuster.reference.clock import ManualClock
@@ -33,6 +36,7 @@ from doorbuster.reference.line_ledger import ReferenceLineLedger
 from doorbuster.reference.orders import ReferenceOrderStore
 from doorbuster.reference.payments import ReferencePaymentStore
 from doorbuster.reference.sales import ReferenceSaleStore
+from doorbuster.reference.timeline import ReferenceTimelineStore
 
 GATEWAY = "simulated"
 
@@ -70,6 +74,10 @@ class Ledger(Protocol):
     @property
     def draws(self) -> DrawLedger: ...
     @property
+    def timeline(self) -> TimelineStore: ...
+    @property
+    def figures(self) -> FigureStore: ...
+    @property
     def clock(self) -> ManualClock: ...
 
     async def advance_ms(self, by_ms: int) -> None:
@@ -93,6 +101,7 @@ class MemoryLedger:
         self.charges = ReferenceChargeStore(self.rows, self.payments)
         self.lines = ReferenceLineLedger(self.rows)
         self.draws = ReferenceDrawLedger(self.rows)
+        self.timeline = self.figures = ReferenceTimelineStore(self.rows)
 
     async def advance_ms(self, by_ms: int) -> None:
         self.clock.advance_ms(by_ms)
@@ -113,6 +122,7 @@ class PostgresLedger:
         self.charges = PostgresChargeStore(database)
         self.lines = PostgresLineLedger(database)
         self.draws = PostgresDrawLedger(database)
+        self.timeline = self.figures = PostgresTimelineStore(database)
         self.sql = sql
 
     async def advance_ms(self, by_ms: int) -> None:

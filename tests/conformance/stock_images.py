@@ -42,6 +42,7 @@ async def published_image_is_what_was_written(bench: StockBench) -> None:
         pending=0,
         tick=TICK,
         run_id=await bench.store.run_id(SALE),
+        blocked=1,
     )
     assert await bench.held() == {row.hold_id: row for row in live}
     assert await bench.claims("ann", "bob", "eve") == {"ann": 2, "bob": 1}

@@ -44,6 +44,7 @@ from doorbuster.api.shapes import (
 )
 from doorbuster.api.shop_webhooks import webhook_routes
 from doorbuster.api.system import SystemRoutes
+from doorbuster.api.timeline import timeline_routes
 from doorbuster.config import Settings
 from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code
@@ -104,6 +105,7 @@ class Api:
                 *_buyer_routes(BuyerRoutes(services, settings, clock, buyers, pace)),
                 *_queue_routes(QueueRoutes(services, clock, buyers, pace)),
                 *_operator_routes(operator, services, self.system),
+                *timeline_routes(services, operator.guarded),
                 *money_routes(services, operator.guarded),
                 *gateway_news_routes(services.newsroom),
                 *external_routes(services, operator.guarded, _PAGED),

@@ -10,7 +10,7 @@ from itertools import islice
 from doorbuster.api.auth import Buyers, is_operator
 from doorbuster.api.http import Refused, Reply, Request, json_reply
 from doorbuster.api.reading import body_of, checked_user, cursor_of, id_of, invalid, limit_of, query_of, users_of_csv
-from doorbuster.api.report_shapes import report_view
+from doorbuster.api.report_shapes import composed
 from doorbuster.api.routes import Handler
 from doorbuster.api.services import Services
 from doorbuster.api.shapes import (
@@ -33,6 +33,7 @@ from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import OrderStatus
 from doorbuster.engine.ports import Actor, Clock
+from doorbuster.engine.timeline_ports import KeptReport
 
 _OPERATOR = "operator"
 
@@ -152,8 +153,12 @@ class OperatorRoutes:
         return json_reply(200, {"charges": await self._services.book()})
 
     async def report(self, request: Request) -> Reply | Refusal:
-        report = await self._services.reporting.report(id_of(request, "sale_id"))
-        return report if isinstance(report, Refusal) else json_reply(200, report_view(report))
+        sale_id = id_of(request, "sale_id")
+        kept = await self._services.reporting.kept(sale_id)
+        if isinstance(kept, KeptReport):
+            return json_reply(200, kept.report)
+        report = kept or await composed(self._services.reporting, sale_id)
+        return report if isinstance(report, Refusal) else json_reply(200, report)
 
     def _view(self, sale: Sale) -> AdminSaleView:
         return admin_sale_view(sale, self._clock.now_ms(), self._services.watch.waiting(sale))

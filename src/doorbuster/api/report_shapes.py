@@ -3,11 +3,15 @@
 Owns: the shape; what is in it is `engine/reporting.py`'s business.
 """
 
+from typing import Any
+
 import msgspec
 
 from doorbuster.api.shapes import AvailabilityView, availability_view, stamp
+from doorbuster.api.timeline import StepView, step_view
 from doorbuster.domain.calibration import Calibration
-from doorbuster.engine.reporting import SaleReport
+from doorbuster.domain.outcomes import Refusal
+from doorbuster.engine.reporting import Reporting, SaleReport
 
 
 class BandView(msgspec.Struct):
@@ -30,31 +34,107 @@ class CalibrationView(msgspec.Struct, kw_only=True):
     bands: list[BandView]
 
 
+class MoneyView(msgspec.Struct, kw_only=True):
+    """`revenue_cents`: of orders that are paid and not refunded."""
+
+    currency: str
+    revenue_cents: int
+    refunded_cents: int
+
+
+class OrdersView(msgspec.Struct, kw_only=True):
+    """How the sale's orders ended. `refunded` ones were paid before and are among `paid`. `lapsed` ran out unpaid."""
+
+    made: int
+    paid: int
+    cancelled: int
+    lapsed: int
+    reserved: int
+    refunded: int
+    payment_attempts: int
+    declined_attempts: int
+
+
+class PaceView(msgspec.Struct, kw_only=True):
+    """Milliseconds after the start; null: it did not happen. `all_held_ms`: when for the first time no unit was free.
+    `sold_out_ms`: when the last unit was paid for good. Times to pay are from the reservation."""
+
+    first_reserved_ms: int | None
+    all_held_ms: int | None
+    sold_out_ms: int | None
+    reserved_in_first_second: int
+    units_returned: int
+    pay_p50_ms: int | None
+    pay_p95_ms: int | None
+
+
+class FairnessView(msgspec.Struct, kw_only=True):
+    """`grants_out_of_order` is 0, or the line was broken."""
+
+    buyers: int
+    buyers_of_several_orders: int
+    most_units_of_one_buyer: int
+    blocked_accounts: int
+    grants_out_of_order: int
+
+
 class ReportView(msgspec.Struct, kw_only=True):
-    """A sale in numbers. `calibration` judges the chances that buyers in line were told; null for a race."""
+    """A sale in numbers. `calibration` judges the chances that buyers in line were told; null for a race.
+    `final`: made when the sale's day was over and the last audit was in step; it does not change any more."""
 
     sale_id: str
     status: str
     mode: str
+    title: str
     as_of: str
+    final: bool
+    audit: str | None
     availability: AvailabilityView
     orders_made: int
     orders_returned: int
     last_number_granted: int
+    orders: OrdersView
+    money: MoneyView
+    pace: PaceView
+    fairness: FairnessView
     calibration: CalibrationView | None
+    timeline: list[StepView]
 
 
 def report_view(report: SaleReport) -> ReportView:
-    sale = report.sale
+    sale, found, pace = report.sale, report.figures, report.pace
     return ReportView(
         sale_id=sale.sale_id,
         status=sale.status.value,
         mode=sale.mode.value,
+        title=sale.title,
         as_of=stamp(report.as_of_ms),
+        final=False,
+        audit=report.audit,
         availability=availability_view(sale),
         orders_made=report.granted,
         orders_returned=report.returned,
         last_number_granted=sale.granted_mark,
+        orders=OrdersView(
+            made=found.orders,
+            paid=found.paid_orders,
+            cancelled=found.cancelled_orders,
+            lapsed=found.expired_orders,
+            reserved=found.reserved_orders,
+            refunded=found.refunded_orders,
+            payment_attempts=found.attempts,
+            declined_attempts=found.declined_attempts,
+        ),
+        money=MoneyView(currency=sale.currency, revenue_cents=found.revenue_cents, refunded_cents=found.refunded_cents),
+        pace=PaceView(**msgspec.structs.asdict(pace), pay_p50_ms=found.pay_p50_ms, pay_p95_ms=found.pay_p95_ms),
+        fairness=FairnessView(
+            buyers=found.buyers,
+            buyers_of_several_orders=found.buyers_of_several,
+            most_units_of_one_buyer=found.top_buyer_units,
+            blocked_accounts=found.blocked_accounts,
+            grants_out_of_order=found.grants_out_of_order,
+        ),
+        timeline=[step_view(row) for row in report.steps],
         calibration=None if report.calibration is None else _calibration_view(report.calibration),
     )
 
@@ -67,3 +147,9 @@ def _calibration_view(found: Calibration) -> CalibrationView:
         brier_base_rate=found.brier_base_rate,
         bands=[BandView(row.band.value, row.count, row.forecast, row.observed) for row in found.rows],
     )
+
+
+async def composed(reporting: Reporting, sale_id: str) -> dict[str, Any] | Refusal:
+    """The report as of now, as JSON values."""
+    report = await reporting.report(sale_id)
+    return report if isinstance(report, Refusal) else msgspec.to_builtins(report_view(report))

@@ -15,6 +15,7 @@ from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.passes import Passes
 from doorbuster.engine.paying import Paying
+from doorbuster.engine.planning import Planning
 from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.reconciling import Reconciler
 from doorbuster.engine.refunding import Refunding
@@ -43,6 +44,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     drawing: Drawing
     watch: LineWatch
     reporting: Reporting
+    planning: Planning
     webhooks: Webhooks
     refunding: Refunding
     reconciler: Reconciler

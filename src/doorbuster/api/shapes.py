@@ -28,7 +28,7 @@ def stamp(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _stamp_or_none(ms: int | None) -> str | None:
+def stamp_or_none(ms: int | None) -> str | None:
     return None if ms is None else stamp(ms)
 
 
@@ -310,7 +310,7 @@ def sale_view(sale: Sale, now_ms: int, line_length: int = 0) -> SaleView:
         end_time=stamp(sale.end_ms),
         per_user_limit=sale.per_user_limit,
         checkout_ttl_seconds=sale.checkout_ttl_seconds,
-        entry_opens_at=_stamp_or_none(sale.entry_opens_ms),
+        entry_opens_at=stamp_or_none(sale.entry_opens_ms),
         availability=availability_view(sale),
         line_length=line_length,
         server_time=stamp(now_ms),
@@ -320,7 +320,7 @@ def sale_view(sale: Sale, now_ms: int, line_length: int = 0) -> SaleView:
 def admin_sale_view(sale: Sale, now_ms: int, line_length: int = 0) -> AdminSaleView:
     fields: dict[str, Any] = msgspec.structs.asdict(terms_of(sale))
     for outside, inside in _INSIDE.items():
-        fields[outside] = _stamp_or_none(fields.pop(inside))
+        fields[outside] = stamp_or_none(fields.pop(inside))
     fields["mode"], fields["payment_mode"] = sale.mode.value, sale.payment_mode.value
     return AdminSaleView(
         sale_id=sale.sale_id,
@@ -331,7 +331,7 @@ def admin_sale_view(sale: Sale, now_ms: int, line_length: int = 0) -> AdminSaleV
         line_length=line_length,
         last_number_granted=sale.granted_mark,
         draw_size=sale.draw_size,
-        drawn_at=_stamp_or_none(sale.drawn_ms),
+        drawn_at=stamp_or_none(sale.drawn_ms),
         epoch=sale.epoch,
         log_size=sale.log_size,
         log_head=sale.log_head.hex(),

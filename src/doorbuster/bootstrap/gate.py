@@ -27,7 +27,6 @@ from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.passes import Passes
 from doorbuster.engine.paying import Paying
 from doorbuster.engine.queueing import Queueing
-from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
 from doorbuster.engine.shop_endpoints import Webhooks
 from doorbuster.engine.tickets import Tickets
@@ -136,7 +135,8 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         ),
         drawing=world.drawing,
         watch=watch,
-        reporting=Reporting(world.sales, world.audits, world.clock),
+        reporting=world.reporting,
+        planning=world.planning,
         webhooks=_webhooks(world),
         operating=Operating(
             sales=world.sales,
@@ -153,13 +153,7 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         refunding=world.refunding,
         reconciler=world.reconciler,
         charges=world.charges,
-        newsroom=Newsroom(
-            store=world.news,
-            payments=world.payments,
-            gateway=world.gateway,
-            clock=world.clock,
-            examine=world.reconciler.examine,
-        ),
+        newsroom=_newsroom(world),
         passes=passes,
         external=External(PostgresReportStore(world.database), ordering, world.ids),
         paying=Paying(payments=world.payments, gateway=world.gateway, clock=world.clock, ids=world.ids),
@@ -167,6 +161,16 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         ready=lambda: _gate_problems(world),
         metrics=telemetry.exposition,
         counters=world.telemetry,
+    )
+
+
+def _newsroom(world: World) -> Newsroom:
+    return Newsroom(
+        store=world.news,
+        payments=world.payments,
+        gateway=world.gateway,
+        clock=world.clock,
+        examine=world.reconciler.examine,
     )
 
 

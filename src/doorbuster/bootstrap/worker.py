@@ -6,13 +6,14 @@ Owns: how a worker starts and stops. Read next: `agents/selling.py` for what it 
 import asyncio
 import os
 import signal
+from collections.abc import Callable, Sequence
 
 import structlog
 import uvloop
 
 from doorbuster import telemetry
 from doorbuster.agents.line import AdmitterAgent, DrawerAgent, LineKeeperAgent, Lines
-from doorbuster.agents.loop import AgentLoops
+from doorbuster.agents.loop import Agent, AgentLoops
 from doorbuster.agents.money import ChargerAgent, ReconcilerAgent
 from doorbuster.agents.relay import Relay
 from doorbuster.agents.resolver import Resolver
@@ -24,6 +25,7 @@ from doorbuster.agents.selling import (
     ReleaserAgent,
     SweeperAgent,
 )
+from doorbuster.bootstrap.day import Day
 from doorbuster.bootstrap.world import Beats, World, open_world
 from doorbuster.config import Settings
 from doorbuster.domain import limits
@@ -37,6 +39,8 @@ from doorbuster.engine.releasing import OrphanSweep
 
 log = structlog.get_logger(__name__)
 
+Wake = Callable[[str], None]
+
 
 def run_worker(settings: Settings) -> None:
     """Run all agents until SIGTERM or SIGINT; each finishes the pass it is in."""
@@ -47,14 +51,6 @@ def run_worker(settings: Settings) -> None:
 async def _worker(settings: Settings) -> None:
     async with open_world(settings) as world:
         loops: AgentLoops
-        lines = Lines(world.sales, world.clock)
-        admitter = Admitter(
-            line=world.line,
-            orders=world.orders,
-            distrust=world.distrust,
-            clock=world.clock,
-            ids=world.ids,
-        )
 
         def wake(name: str) -> None:
             loops.wake(name)
@@ -68,27 +64,9 @@ async def _worker(settings: Settings) -> None:
             ended=lambda: wake(ReleaserAgent.name),
         )
         relay = Relay(outbox=world.shop_events, sender=world.sender, clock=world.clock, ids=world.ids, wake=wake)
-        loops = AgentLoops(
-            [
-                ClockAgent(world.sales, world.orders, world.refunding),
-                KeeperAgent(world.sales, Keeper(world.sales, world.stock, world.rebuilder, world.clock)),
-                ExpirerAgent(Expirer(world.orders, world.ledger), wake),
-                ReleaserAgent(world.releaser),
-                SweeperAgent(world.sales, OrphanSweep(world.orders, world.stock), wake),
-                AuditorAgent(world.sales, world.auditing),
-                AdmitterAgent(lines, admitter),
-                LineKeeperAgent(lines, world.stock, LineKeeper(world.ledger, world.line)),
-                DrawerAgent(
-                    lines=lines, sales=world.sales, drawing=world.drawing, rebuilder=world.rebuilder, wake=wake
-                ),
-                Resolver(payments=world.payments, gateway=world.gateway, clock=world.clock, wake=wake),
-                ChargerAgent(charging),
-                ReconcilerAgent(world.reconciler, world.balance, world.gateway.name),
-                relay,
-            ],
-            world.clock,
-            world.ids,
-        )
+        day = Day(world, wake)
+        agents = [*_selling(world, wake), *_line(world, wake), *_money(world, wake, charging), relay, *day.agents]
+        loops = AgentLoops(agents, world.clock, world.ids)
         beats = Beats()
         beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
         beats.every(1.0, "metrics", lambda: _publish_worker(world, loops))
@@ -102,7 +80,37 @@ async def _worker(settings: Settings) -> None:
         await loops.stop()
         await charging.stop()
         await relay.stop()
+        await day.stop()
         await beats.stop()
+
+
+def _selling(world: World, wake: Wake) -> Sequence[Agent]:
+    return (
+        ClockAgent(world.sales, world.orders, world.refunding),
+        KeeperAgent(world.sales, Keeper(world.sales, world.stock, world.rebuilder, world.clock)),
+        ExpirerAgent(Expirer(world.orders, world.ledger), wake),
+        ReleaserAgent(world.releaser),
+        SweeperAgent(world.sales, OrphanSweep(world.orders, world.stock), wake),
+        AuditorAgent(world.sales, world.auditing),
+    )
+
+
+def _line(world: World, wake: Wake) -> Sequence[Agent]:
+    lines = Lines(world.sales, world.clock)
+    admitter = Admitter(line=world.line, orders=world.orders, distrust=world.distrust, clock=world.clock, ids=world.ids)
+    return (
+        AdmitterAgent(lines, admitter),
+        LineKeeperAgent(lines, world.stock, LineKeeper(world.ledger, world.line)),
+        DrawerAgent(lines=lines, sales=world.sales, drawing=world.drawing, rebuilder=world.rebuilder, wake=wake),
+    )
+
+
+def _money(world: World, wake: Wake, charging: Charging) -> Sequence[Agent]:
+    return (
+        Resolver(payments=world.payments, gateway=world.gateway, clock=world.clock, wake=wake),
+        ChargerAgent(charging),
+        ReconcilerAgent(world.reconciler, world.balance, world.gateway.name),
+    )
 
 
 async def _publish_money(world: World, charging: Charging) -> None:

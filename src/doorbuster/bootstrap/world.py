@@ -24,6 +24,7 @@ from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
 from doorbuster.adapters.postgres.shop_events import PostgresShopEvents
+from doorbuster.adapters.postgres.timeline import PostgresTimelineStore
 from doorbuster.adapters.processors import Processors
 from doorbuster.adapters.shop_webhooks import HttpSender
 from doorbuster.adapters.system import SystemClock, SystemIds
@@ -35,11 +36,13 @@ from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.committing import Committer
 from doorbuster.engine.distrust import Distrust
 from doorbuster.engine.drawing import Drawing
+from doorbuster.engine.planning import Planning
 from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
 from doorbuster.engine.rebuilding import Rebuilder
 from doorbuster.engine.reconciling import Reconciler
 from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.releasing import Releaser
+from doorbuster.engine.reporting import Reporting
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -66,6 +69,7 @@ class World:
         self.ledger = PostgresLineLedger(database)
         self.draws = PostgresDrawLedger(database)
         self.shop_events = PostgresShopEvents(database)
+        self.timeline = PostgresTimelineStore(database)
         self.sender = HttpSender(allow_private=settings.webhooks_allow_private)
         self.gateway = build_gateway(settings)
         self.board = SaleBoard(self.sales, clock)
@@ -82,6 +86,10 @@ class World:
         )
         self.news = PostgresNewsStore(database, self.gateway.name)
         self.reconciler = Reconciler(sales=self.sales, balance=self.balance, gateway=self.gateway, clock=clock)
+        self.planning = Planning(self.sales, self.timeline, frozenset(), {})
+        self.reporting = Reporting(
+            sales=self.sales, audits=self.audits, figures=self.timeline, timeline=self.timeline, clock=clock
+        )
         self.auditing = Auditing(sales=self.sales, orders=self.orders, audits=self.audits, stock=stock, clock=clock)
 
 

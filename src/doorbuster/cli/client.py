@@ -64,10 +64,21 @@ class Operator:
 
     def ask(self, method: str, path: str, body: Body | None = None) -> Body:
         """The answer's JSON."""
+        return self._ask(method, path, json=body)
+
+    def send_file(self, method: str, path: str, file: Path, media: str) -> Body:
+        """As `ask`, with a file as the body."""
+        try:
+            content = file.read_bytes()
+        except OSError as problem:
+            fail(f"{file} cannot be read: {problem.strerror}")
+        return self._ask(method, path, data=content, headers={"Content-Type": media})
+
+    def _ask(self, method: str, path: str, **body: Any) -> Body:
         import aiohttp  # noqa: PLC0415
 
         try:
-            status, text = asyncio.run(self._call(method, path, body))
+            status, text = asyncio.run(self._call(method, path, **body))
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
             fail(f"{self._url} does not answer: {problem or type(problem).__name__}")
         try:
@@ -78,14 +89,14 @@ class Operator:
             self._refused(status, answer)
         return answer
 
-    async def _call(self, method: str, path: str, body: Body | None) -> tuple[int, str]:
+    async def _call(self, method: str, path: str, **body: Any) -> tuple[int, str]:
         import aiohttp  # noqa: PLC0415
 
         headers = {"Authorization": f"Bearer {self._token}"}
         timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
         async with (
             aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
-            session.request(method, f"{self._url}/v1/admin{path}", json=body) as response,
+            session.request(method, f"{self._url}/v1/admin{path}", **body) as response,
         ):
             return response.status, await response.text()
 

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
+from doorbuster.cli.day import sale_app
 from doorbuster.cli.keys import keys_app
 from doorbuster.cli.order import order_app
-from doorbuster.cli.sale import sale_app
 from doorbuster.cli.token import token_app
 from doorbuster.cli.verify import verify_app
 from doorbuster.cli.webhooks import webhook_app

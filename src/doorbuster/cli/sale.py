@@ -4,13 +4,13 @@ Owns: the names of its commands and options. Every command has `--json`. Read ne
 """
 
 import json
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from doorbuster.cli import client, times
 from doorbuster.cli.options import DataDir, Json, Reason, Url
+from doorbuster.cli.tables import print_table
 
 sale_app = typer.Typer(help="Create, run and check sales.", no_args_is_help=True)
 
@@ -92,7 +92,7 @@ def list_sales(
         print(json.dumps(answer, indent=2))
         return
     rows = [_row(sale) for sale in answer["sales"]]
-    _table(["sale", "title", "status", "start", "units", "free", "held", "sold"], rows)
+    print_table(["sale", "title", "status", "start", "units", "free", "held", "sold"], rows)
     if answer.get("next_cursor"):
         print(f"There are more; --limit shows up to 1000, not {limit}.")
 
@@ -100,7 +100,7 @@ def list_sales(
 @sale_app.command()
 def show(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Show one sale."""
-    _print(client.Operator(url, data_dir, as_json=as_json).ask("GET", _path(sale)), as_json=as_json)
+    _print(client.Operator(url, data_dir, as_json=as_json).ask("GET", path_of(sale)), as_json=as_json)
 
 
 @sale_app.command("top-up")
@@ -116,21 +116,21 @@ def top_up(
     """Put more units on sale."""
     operator = client.Operator(url, data_dir, as_json=as_json)
     # The interface sets the quantity; a second top-up between these two lines would be lost, so the answer is shown.
-    quantity = operator.ask("GET", _path(sale))["quantity_available"] + units
+    quantity = operator.ask("GET", path_of(sale))["quantity_available"] + units
     body = {"quantity_available": quantity, "reason": reason}
-    _print(operator.ask("PATCH", _path(sale), body), as_json=as_json)
+    _print(operator.ask("PATCH", path_of(sale), body), as_json=as_json)
 
 
 @sale_app.command()
 def audit(sale: Sale, reason: Reason = "", url: Url = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Compare both stores and the log. Exit code 1 unless they are in step."""
     operator = client.Operator(url, data_dir, as_json=as_json)
-    report = operator.ask("POST", f"{_path(sale)}/audit", {"reason": reason})
+    report = operator.ask("POST", f"{path_of(sale)}/audit", {"reason": reason})
     if as_json:
         print(json.dumps(report, indent=2))
     else:
         facts = {name: report[name] for name in ("verdict", "available", "free", "held", "sold", "epoch", "log_size")}
-        _table(["", ""], [[name, str(value)] for name, value in facts.items()])
+        print_table(["", ""], [[name, str(value)] for name, value in facts.items()])
         for drift in report["drifts"]:
             print(f"{drift['law']}: expected {drift['expected']}, found {drift['found']}; repair: {drift['repair']}")
     if report["verdict"] != "in_step":
@@ -143,12 +143,12 @@ def reconcile(
 ) -> None:
     """Compare the gateway's book with the paid orders. Exit code 1 unless they balance."""
     operator = client.Operator(url, data_dir, as_json=as_json)
-    found = operator.ask("POST", f"{_path(sale)}/reconcile", {"reason": reason})
+    found = operator.ask("POST", f"{path_of(sale)}/reconcile", {"reason": reason})
     if as_json:
         print(json.dumps(found, indent=2))
     else:
         breaks = found.pop("breaks")
-        _table(["", ""], [[name, str(value)] for name, value in found.items() if value != ""])
+        print_table(["", ""], [[name, str(value)] for name, value in found.items() if value != ""])
         for one in breaks:
             done = "repaired" if one["repaired"] else f"repair: {one['repair']}"
             print(f"{one['kind']} of order {one['order_id']}: expected {one['expected']}, found {one['found']}; {done}")
@@ -159,7 +159,7 @@ def reconcile(
 @sale_app.command()
 def report(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """A sale in numbers, and how the chances that were told in its line came true."""
-    found = client.Operator(url, data_dir, as_json=as_json).ask("GET", f"{_path(sale)}/report")
+    found = client.Operator(url, data_dir, as_json=as_json).ask("GET", f"{path_of(sale)}/report")
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -172,7 +172,7 @@ def report(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json 
     rows = [
         [row["band"], str(row["count"]), f"{row['forecast']:.0%}", f"{row['observed']:.0%}"] for row in judged["bands"]
     ]
-    _table(["told", "samples", "meant", "came true"], rows)
+    print_table(["told", "samples", "meant", "came true"], rows)
 
 
 @sale_app.command()
@@ -182,7 +182,7 @@ def reports(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json
     rows: list[dict[str, Any]] = []
     cursor = ""
     while True:
-        page = operator.ask("GET", f"{_path(sale)}/reports?limit=1000{cursor}")
+        page = operator.ask("GET", f"{path_of(sale)}/reports?limit=1000{cursor}")
         rows += page["reports"]
         if page["next_cursor"] is None:
             break
@@ -191,7 +191,7 @@ def reports(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json
         print(json.dumps({"reports": rows}, indent=2))
         return
     shown = [[row["last_at"], row["order_id"], row["kind"], row["reference"], row["finding"]] for row in rows]
-    _table(["when", "order", "report", "reference", "refused because"], shown)
+    print_table(["when", "order", "report", "reference", "refused because"], shown)
 
 
 def _verb(name: str, help_text: str) -> None:
@@ -199,7 +199,7 @@ def _verb(name: str, help_text: str) -> None:
 
     def run(sale: Sale, reason: Reason = "", url: Url = None, data_dir: DataDir = None, as_json: Json = False) -> None:
         operator = client.Operator(url, data_dir, as_json=as_json)
-        _print(operator.ask("POST", f"{_path(sale)}/{name}", {"reason": reason}), as_json=as_json)
+        _print(operator.ask("POST", f"{path_of(sale)}/{name}", {"reason": reason}), as_json=as_json)
 
     sale_app.command(name, help=help_text)(run)
 
@@ -213,7 +213,7 @@ _verb("abort", "Call the sale off: reserved orders are cancelled, paid ones refu
 _verb("rebuild", "Write the stock counter's image anew from the database.")
 
 
-def _path(sale: str) -> str:
+def path_of(sale: str) -> str:
     from urllib.parse import quote  # noqa: PLC0415
 
     return f"/sales/{quote(sale, safe='')}"
@@ -225,22 +225,10 @@ def _print(sale: dict[str, Any], *, as_json: bool) -> None:
         return
     units = sale.pop("availability", {})
     rows = [[name, str(value)] for name, value in {**sale, **units, "status": sale.get("status")}.items()]
-    _table(["", ""], [row for row in rows if row[0] != "state"])
+    print_table(["", ""], [row for row in rows if row[0] != "state"])
 
 
 def _row(sale: dict[str, Any]) -> list[str]:
     units = sale["availability"]
     values = [sale["sale_id"], sale["title"], sale["status"], sale["start_time"], sale["quantity_available"]]
     return [str(value) for value in [*values, units["free"], units["held"], units["sold"]]]
-
-
-def _table(head: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(*head, box=None, show_header=any(head), pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(cell, overflow="fold") for cell in row))  # Text: brackets in a title are no markup
-    # What is read by a program is not cut to the width of a screen.
-    Console(width=None if sys.stdout.isatty() else 250).print(table)

@@ -99,3 +99,5 @@ class ImageSummary(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
     """Buyers in the line, those included whose grant is being committed."""
     line: LineHead | None = None
+    blocked: int = 0
+    """Buyers who may not take part."""

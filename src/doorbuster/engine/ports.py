@@ -311,6 +311,10 @@ class SaleStore(Protocol):
         """Replace the block list; returns (added, removed)."""
         ...
 
+    async def blocked_count(self, sale_id: str) -> int:
+        """Accounts on the block list."""
+        ...
+
     async def time_ms(self) -> int:
         """The database's clock (clock_timestamp), for measuring this process's offset."""
         ...

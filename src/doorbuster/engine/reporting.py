@@ -1,16 +1,22 @@
-"""What can be said of a sale afterwards, from its log alone.
+"""What can be said of a sale, from the ledger: what was sold, how fast, to whom, and what the forecasts were worth.
 
-Owns: the report. Today it judges the chances that buyers in line were told; nothing has to be recorded for it while the
-sale runs. Read next: `domain/calibration.py`.
+Owns: the report. Nothing has to be recorded for it while the sale runs, but what the gates answered. Read next:
+`domain/figures.py`, `domain/calibration.py`, `wrapping_up.py`.
 """
+
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
 from doorbuster.domain.calibration import Calibration, Event, Happening, SaleHistory, calibrate
 from doorbuster.domain.chain import LogKind
+from doorbuster.domain.figures import Pace, PaceReader, SaleFigures
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.sale import Sale, SaleMode
+from doorbuster.domain.timeline import StepRow
 from doorbuster.engine.ports import AuditStore, Clock, OutcomeUnknown, SaleStore, StoreUnavailable
+from doorbuster.engine.timeline_ports import KeptReport, TimelineStore
 
 _HAPPENINGS = {
     LogKind.RESERVED: Happening.GRANTED,
@@ -20,43 +26,71 @@ _HAPPENINGS = {
 }
 
 
+class FigureStore(Protocol):
+    """May raise StoreUnavailable. Reads every order of a sale: for the operator, not for a crowd."""
+
+    async def figures(self, sale_id: str) -> SaleFigures: ...
+
+
 class SaleReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`granted` and `returned` count orders. `calibration` is None for a race, where nobody is told a chance."""
+    """`granted` and `returned` count orders. `calibration` is None for a race, where nobody is told a chance;
+    `audit` is the latest verdict, None before the first."""
 
     sale: Sale
     granted: int
     returned: int
     calibration: Calibration | None
+    figures: SaleFigures
+    pace: Pace
+    audit: str | None
+    steps: Sequence[StepRow]
     as_of_ms: int
 
 
 class Reporting:
     """Reads only; the whole log of a sale, so it is for the operator and not for a crowd."""
 
-    def __init__(self, sales: SaleStore, audits: AuditStore, clock: Clock) -> None:
+    def __init__(
+        self, *, sales: SaleStore, audits: AuditStore, figures: FigureStore, timeline: TimelineStore, clock: Clock
+    ) -> None:
         self._sales = sales
         self._audits = audits
+        self._figures = figures
+        self._timeline = timeline
         self._clock = clock
 
+    async def kept(self, sale_id: str) -> KeptReport | Refusal | None:
+        """The report that was kept when the sale's day was over; None before."""
+        try:
+            return await self._timeline.report(sale_id)
+        except (StoreUnavailable, OutcomeUnknown):
+            return _unavailable()
+
     async def report(self, sale_id: str) -> SaleReport | Refusal:
+        """As of now."""
         try:
             sale = await self._sales.get(sale_id)
             if sale is None:
                 return Refusal(Code.NOT_FOUND, "there is no such sale")
-            events = [
-                Event(row.at_ms, _HAPPENINGS[row.kind])
-                async for rows in self._audits.log_rows(sale_id)
-                for row in rows
-                if row.kind in _HAPPENINGS
-            ]
+            reader, events = PaceReader(sale.start_ms), list[Event]()
+            async for rows in self._audits.log_rows(sale_id):
+                reader.add(rows)
+                events += [Event(row.at_ms, _HAPPENINGS[row.kind]) for row in rows if row.kind in _HAPPENINGS]
+            figures = await self._figures.figures(sale_id)
+            audit = await self._audits.latest(sale_id)
+            steps = await self._timeline.steps(sale_id)
         except (StoreUnavailable, OutcomeUnknown):
-            return Refusal(Code.UNAVAILABLE, "the ledger does not answer", 1000)
+            return _unavailable()
         now = self._clock.now_ms()
         return SaleReport(
             sale=sale,
             granted=sum(event.kind is Happening.GRANTED for event in events),
             returned=sum(event.kind is Happening.RETURNED for event in events),
             calibration=None if sale.mode is SaleMode.RACE else calibrate(_history(sale, events, now)),
+            figures=figures,
+            pace=reader.pace,
+            audit=None if audit is None else audit.verdict.value,
+            steps=steps,
             as_of_ms=now,
         )
 
@@ -70,3 +104,7 @@ def _history(sale: Sale, events: list[Event], now_ms: int) -> SaleHistory:
         end_ms=min(now_ms, last + 1),
         events=events,
     )
+
+
+def _unavailable() -> Refusal:
+    return Refusal(Code.UNAVAILABLE, "the ledger does not answer", 1000)

@@ -7,7 +7,7 @@ Read next: `orders.py`, then `sales.py`.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -67,6 +67,8 @@ class ReferenceLedger:
         self.log: defaultdict[str, list[LogRow]] = defaultdict(list[LogRow])
         self.actions: list[Action] = []
         self.audits: dict[str, AuditReport] = {}
+        self.watchers: list[Callable[[Sale | None, Sale], None]] = []
+        """Told of every sale that is written: as it was (None: it is new), and as it is."""
         self._last_release = 0
 
     # ------------------------------------------------------------------------------------------------ reading
@@ -100,8 +102,15 @@ class ReferenceLedger:
             raise InvariantViolation(f"{changed.quantity_sold} units of {changed.quantity_available} would be sold")
         if not _marks_stand(self.sales[sale_id], changed):  # I10
             raise InvariantViolation(f"a mark of the line of sale {sale_id} would fall, or pass the numbers there are")
-        self.sales[sale_id] = changed
+        before, self.sales[sale_id] = self.sales[sale_id], changed
+        for watcher in self.watchers:
+            watcher(before, changed)
         return changed
+
+    def add_sale(self, sale: Sale) -> None:
+        self.sales[sale.sale_id] = sale
+        for watcher in self.watchers:
+            watcher(None, sale)
 
     def write_order(self, order: Order, **changes: object) -> Order:
         changed = msgspec.structs.replace(order, **changes)

@@ -60,20 +60,22 @@ class ReferenceSaleStore:
         if sale_id in self._ledger.sales:
             return self._ledger.sales[sale_id]
         now = self._ledger.clock.now_ms() if now_ms is None else now_ms
-        self._ledger.sales[sale_id] = Sale(
-            **msgspec.structs.asdict(terms),
-            sale_id=sale_id,
-            status=SaleStatus.SCHEDULED,
-            quantity_sold=0,
-            quantity_paid=0,
-            epoch=0,
-            tick_seen=0,
-            image_run_id="",
-            rebuild_reason="",
-            log_size=0,
-            log_head=first_head(sale_id),
-            created_ms=now,
-            updated_ms=now,
+        self._ledger.add_sale(
+            Sale(
+                **msgspec.structs.asdict(terms),
+                sale_id=sale_id,
+                status=SaleStatus.SCHEDULED,
+                quantity_sold=0,
+                quantity_paid=0,
+                epoch=0,
+                tick_seen=0,
+                image_run_id="",
+                rebuild_reason="",
+                log_size=0,
+                log_head=first_head(sale_id),
+                created_ms=now,
+                updated_ms=now,
+            )
         )
         self._ledger.append_log(sale_id, LogKind.CREATED, terms.quantity_available)
         self._ledger.note(sale_id, "create", actor)
@@ -138,6 +140,9 @@ class ReferenceSaleStore:
             self._ledger.note(sale_id, "blocklist", actor)
         self._ledger.blocked[sale_id] = after
         return sorted(after - before), sorted(before - after)
+
+    async def blocked_count(self, sale_id: str) -> int:
+        return len(self._ledger.blocked[sale_id])
 
     # ------------------------------------------------------------------------------------------------ the image
 

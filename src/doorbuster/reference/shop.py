@@ -16,6 +16,7 @@ from doorbuster.reference.orders import ReferenceOrderStore
 from doorbuster.reference.payments import ReferencePaymentStore
 from doorbuster.reference.sales import ReferenceSaleStore
 from doorbuster.reference.stock import ReferenceStockStore
+from doorbuster.reference.timeline import ReferenceTimelineStore
 
 
 class ReferenceShop:
@@ -33,6 +34,7 @@ class ReferenceShop:
         self.payments = ReferencePaymentStore(self.ledger)
         self.charges = ReferenceChargeStore(self.ledger, self.payments)
         self.reports = ReferenceReportStore(self.ledger, self.payments)
+        self.timeline = ReferenceTimelineStore(self.ledger)
         self.pass_keys = ReferencePassKeyStore(clock)
         self.stock = ReferenceStockStore()
         self.line = ReferenceLineStore(self.stock)
@@ -41,7 +43,7 @@ class ReferenceShop:
     def stores(self) -> tuple[object, ...]:
         """Everything that a port is kept by."""
         ledger = (self.sales, self.orders, self.audits, self.lines, self.draws, self.payments, self.charges)
-        return (*ledger, self.reports, self.pass_keys, self.stock, self.line)
+        return (*ledger, self.reports, self.timeline, self.pass_keys, self.stock, self.line)
 
     async def all_orders(self, sale_id: str) -> list[Order]:
         return self.ledger.orders_of(sale_id)

@@ -149,6 +149,7 @@ class ReferenceStockStore:
             standby_limit=head.terms.standby_limit,
             waiting=image.waiting(),
             line=_line_head(head.line),
+            blocked=len(image.blocked),
         )
 
     async def pending_before(self, sale_id: str, before_ms: int, limit: int) -> Sequence[Hold]:

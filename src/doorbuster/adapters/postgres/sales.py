@@ -126,6 +126,10 @@ class PostgresSaleStore:
         rows = await self._database.write(_SQL["set_blocked"], sale_id, list(user_ids), actor.name, actor.reason)
         return (rows[0]["added"], rows[0]["removed"]) if rows else ((), ())
 
+    async def blocked_count(self, sale_id: str) -> int:
+        rows = await self._database.fetch(_SQL["blocked_count"], sale_id) if is_id(sale_id) else ()
+        return rows[0]["accounts"] if rows else 0
+
     async def time_ms(self) -> int:
         [row] = await self._database.fetch(_SQL["time"])
         return row["now_ms"]

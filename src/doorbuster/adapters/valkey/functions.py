@@ -61,7 +61,7 @@ SPECS: Final[dict[str, Spec]] = {
     "unblock": Spec(
         keys=("meta", "stock", "blocked"), arguments=("epoch",), rows=("user_id",), replies=("unblocked", *_REFUSED)
     ),
-    "summary": Spec(keys=("meta", "stock", "pending", "queue", "granting"), replies=("image", "no_image")),
+    "summary": Spec(keys=("meta", "stock", "pending", "queue", "granting", "blocked"), replies=("image", "no_image")),
     "begin_image": Spec(
         keys=(
             *("meta", "stock", "holds", "claims", "keys", "pending", "blocked", "build"),
@@ -257,6 +257,7 @@ def read_summary(answer: Answer) -> ImageSummary | None:
         standby_limit=None if number(parts, 10) < 0 else number(parts, 10),
         waiting=number(parts, 11),
         line=_line_head(parts),
+        blocked=number(parts, 16),
     )
 
 

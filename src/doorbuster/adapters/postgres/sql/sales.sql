@@ -76,5 +76,8 @@ order by user_id, number desc, order_id nulls last
 -- name: set_blocked
 select added, removed from block_users($1, $2, $3, $4)
 
+-- name: blocked_count
+select count(*) as accounts from sale_blocklist where sale_id = $1
+
 -- name: time
 select ms(clock_timestamp()) as now_ms

@@ -1,0 +1,51 @@
+"""A sale's day, put together: which step is done by what, and the agents that do it.
+
+Owns: the parts of a worker that only the day needs. Read next: `engine/running.py`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from doorbuster.adapters.fetching import HttpFetcher
+from doorbuster.agents.loop import Agent
+from doorbuster.agents.timeline import TimelineAgent
+from doorbuster.api.report_shapes import composed
+from doorbuster.bootstrap.world import World
+from doorbuster.domain.timeline import StepName
+from doorbuster.engine.day_ports import Step
+from doorbuster.engine.day_steps import End, FinalAudit, Settle, Start, WarmUp
+from doorbuster.engine.prewarming import Prewarming
+from doorbuster.engine.running import DayRunner
+from doorbuster.engine.wrapping_up import WrapUp
+
+
+class Day:
+    """`stop` gives up what is under way; another worker goes on with it."""
+
+    def __init__(self, world: World, wake: Callable[[str], None]) -> None:
+        self._world = world
+        self._fetcher = HttpFetcher()
+        self._runner = DayRunner(
+            store=world.timeline,
+            sales=world.sales,
+            steps=self._steps(),
+            clock=world.clock,
+            ids=world.ids,
+            wake=lambda: wake(TimelineAgent.name),
+        )
+        self.agents: Sequence[Agent] = (TimelineAgent(self._runner),)
+
+    async def stop(self) -> None:
+        await self._runner.stop()
+        await self._fetcher.close()
+
+    def _steps(self) -> Mapping[StepName, Step]:
+        world = self._world
+        return {
+            StepName.WARM_UP: WarmUp(world.sales, world.stock, world.rebuilder).step,
+            StepName.CDN_PREWARM: Prewarming(self._fetcher, world.settings.cdn_base_url).step,
+            StepName.START: Start().step,
+            StepName.END: End().step,
+            StepName.SETTLE: Settle(world.sales).step,
+            StepName.FINAL_AUDIT: FinalAudit(world.sales, world.auditing, world.reconciler).step,
+            StepName.REPORT: WrapUp(world.timeline, lambda sale_id: composed(world.reporting, sale_id)).step,
+        }

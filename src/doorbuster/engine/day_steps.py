@@ -1,0 +1,131 @@
+"""The steps of a sale's day that concern the sale itself: warm-up, start, end, settling, the last audit, the report.
+
+Owns: what each checks before it says that it is done. None of them opens or closes a sale: the clock does that in the
+stores; these see to it that it was seen. Read next: `prewarming.py`, `notifying.py`, `scaling.py`, `rehearsing.py`.
+"""
+
+from typing import Final
+
+from doorbuster.domain.audit import Verdict
+from doorbuster.domain.balance import Verdict as BooksVerdict
+from doorbuster.domain.outcomes import Refusal
+from doorbuster.domain.transitions import SALE_OVER, SaleStatus
+from doorbuster.engine.auditing import Auditing, worst
+from doorbuster.engine.day_ports import Asked, Detail, NotYet, StepFailed
+from doorbuster.engine.ports import Actor, SaleStore, StockStore
+from doorbuster.engine.rebuilding import Rebuilder
+from doorbuster.engine.reconciling import Reconciler
+
+_TIMELINE: Final = Actor(name="timeline", reason="the last audit of the sale")
+
+
+class WarmUp:
+    """Stock, terms and blocked accounts are in the stock counter, as the ledger has them."""
+
+    def __init__(self, sales: SaleStore, stock: StockStore, rebuilder: Rebuilder) -> None:
+        self._sales = sales
+        self._stock = stock
+        self._rebuilder = rebuilder
+
+    async def step(self, asked: Asked) -> Detail:
+        sale = asked.sale
+        if await self._stock.summary(sale.sale_id) is None:
+            await self._rebuilder.rebuild(sale, "warm-up")
+        image = await self._stock.summary(sale.sale_id)
+        sale = await self._sales.get(sale.sale_id) or sale
+        if image is None or image.epoch != sale.epoch:
+            raise StepFailed("the stock counter has no image of the sale yet")
+        blocked = await self._sales.blocked_count(sale.sale_id)
+        detail = {
+            "epoch": image.epoch,
+            "units": image.available,
+            "free": image.stock,
+            "blocked_accounts": image.blocked,
+            "opens_ms": image.opens_ms,
+        }
+        wrong = [
+            f"{what}: {there} there, {here} in the ledger"
+            for what, there, here in (
+                ("units", image.available, sale.quantity_available),
+                ("blocked accounts", image.blocked, blocked),
+                ("start", image.opens_ms, sale.start_ms),
+            )
+            if there != here
+        ]
+        if wrong:
+            # The keeper mends the image within a second; a block list only a new one.
+            if image.blocked != blocked:
+                await self._sales.request_rebuild(sale.sale_id, sale.epoch, "its block list is not the ledger's")
+            raise StepFailed(f"the stock counter is not the ledger: {'; '.join(wrong)}", detail)
+        return detail
+
+
+class Start:
+    """The sale was seen to open. It is open because the clock says so; this follows."""
+
+    async def step(self, asked: Asked) -> Detail:
+        sale = asked.sale
+        if sale.status is SaleStatus.SCHEDULED:
+            if asked.now_ms < sale.start_ms:
+                raise StepFailed("the sale has not begun; to begin it now use `open`")
+            raise NotYet("the ledger's status follows within a second")
+        return {"status": sale.status.value, "noticed_after_ms": max(0, asked.now_ms - sale.start_ms)}
+
+
+class End:
+    async def step(self, asked: Asked) -> Detail:
+        sale = asked.sale
+        if sale.status not in SALE_OVER:
+            if asked.now_ms < sale.end_ms:
+                raise StepFailed("the sale has not ended; to end it now use `end`")
+            raise NotYet("the ledger's status follows within a second")
+        return {
+            "status": sale.status.value,
+            "paid": sale.quantity_paid,
+            "held": sale.quantity_sold - sale.quantity_paid,
+            "free": sale.quantity_available - sale.quantity_sold,
+        }
+
+
+class Settle:
+    """Nothing is reserved any more, no unit is on its way back, no refund of an aborted sale is owed."""
+
+    def __init__(self, sales: SaleStore) -> None:
+        self._sales = sales
+
+    async def step(self, asked: Asked) -> Detail:
+        sale = asked.sale
+        held = sale.quantity_sold - sale.quantity_paid
+        detail = {"held": held, "paid": sale.quantity_paid}
+        if sale.status not in SALE_OVER:
+            raise NotYet("the sale has not ended", detail)
+        if held:
+            raise NotYet(f"{held} units are reserved and not paid", detail)
+        if any(live.sale_id == sale.sale_id for live in await self._sales.live()):
+            raise NotYet("units or money are on their way back", detail)
+        return detail
+
+
+class FinalAudit:
+    """The sides of the sale are in step, and the books agree, after everything has come to its end."""
+
+    def __init__(self, sales: SaleStore, auditing: Auditing, reconciler: Reconciler) -> None:
+        self._settle = Settle(sales)
+        self._auditing = auditing
+        self._reconciler = reconciler
+
+    async def step(self, asked: Asked) -> Detail:
+        await self._settle.step(asked)
+        report = await self._auditing.audit(asked.sale.sale_id, _TIMELINE)
+        if isinstance(report, Refusal):
+            raise StepFailed(report.detail)
+        detail: dict[str, object] = {"verdict": report.verdict.value, "epoch": report.epoch}
+        if report.verdict is not Verdict.IN_STEP:
+            raise StepFailed(f"the audit says {report.verdict.value}: {worst(report.drifts)}", detail)
+        books = await self._reconciler.reconcile(asked.sale.sale_id, _TIMELINE)
+        if isinstance(books, Refusal):
+            raise StepFailed(books.detail, detail)
+        detail["books"] = books.verdict.value
+        if books.verdict is not BooksVerdict.IN_BALANCE:
+            raise StepFailed(f"the gateway's book and the payments: {books.verdict.value}; reconcile says more", detail)
+        return detail

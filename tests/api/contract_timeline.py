@@ -1,0 +1,98 @@
+"""How the routes of a sale's day answer: cases that `test_contract.py` holds against the table of routes."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+
+from api.gate import Answer, Gate
+
+Case = Callable[[Gate], Awaitable[Answer]]
+
+CASES: dict[tuple[str, str], Case] = {}
+PATHS: dict[str, tuple[str, str, object]] = {
+    "sale-timeline": ("GET", "/v1/admin/sales/{sale}/timeline", None),
+    "run-step": ("POST", "/v1/admin/sales/{sale}/timeline/warm-up/run", {}),
+    "skip-step": ("POST", "/v1/admin/sales/{sale}/timeline/warm-up/skip", {"reason": "none is needed"}),
+    "sale-plan": ("GET", "/v1/admin/sales/{sale}/plan", None),
+    "set-plan": ("PUT", "/v1/admin/sales/{sale}/plan", {"expected_crowd": 10}),
+}
+ROUTES = " ".join(PATHS)
+WITH_BODY = "run-step skip-step set-plan"
+PLAN = {"expected_crowd": 500, "pages": ["/sale"], "rehearse": False, "rehearsal_multiple": 2, "reason": "announced"}
+
+
+def case(route: str, code: str) -> Callable[[Case], Case]:
+    def register(function: Case) -> Case:
+        CASES[route, code] = function
+        return function
+
+    return register
+
+
+@case("sale-timeline", "200")
+async def _(gate: Gate) -> Answer:
+    answer = await gate.admin("GET", f"/sales/{gate.sale_id}/timeline")
+    assert [step["step"] for step in answer.json["steps"]][:2] == ["warm-up", "notify-1h"]
+    return answer
+
+
+@case("sale-timeline", "not-found")
+async def _(gate: Gate) -> Answer:
+    return await gate.admin("GET", f"/sales/{uuid.uuid4()}/timeline")
+
+
+@case("run-step", "200")
+async def _(gate: Gate) -> Answer:
+    answer = await gate.admin("POST", f"/sales/{gate.sale_id}/timeline/rehearsal/run")
+    assert answer.json["next"] is not None
+    return answer
+
+
+@case("run-step", "not-found")
+async def _(gate: Gate) -> Answer:
+    return await gate.admin("POST", f"/sales/{gate.sale_id}/timeline/tea/run")
+
+
+@case("skip-step", "200")
+async def _(gate: Gate) -> Answer:
+    answer = await gate.admin("POST", f"/sales/{gate.sale_id}/timeline/notify-1h/skip", {"reason": "own mails"})
+    assert answer.json["steps"][1]["reason"] == "skipped by operator: own mails"
+    return answer
+
+
+@case("skip-step", "not-found")
+async def _(gate: Gate) -> Answer:
+    return await gate.admin("POST", f"/sales/{uuid.uuid4()}/timeline/notify-1h/skip", {"reason": "own mails"})
+
+
+@case("skip-step", "conflict")
+async def _(gate: Gate) -> Answer:
+    from doorbuster.domain.timeline import StepState
+    from doorbuster.engine.timeline_ports import Outcome
+
+    store = gate.shop.timeline
+    gate.clock.advance_ms(3_600_000)
+    [row] = await store.claim("lease", limit=1)
+    assert await store.finish(row, Outcome(state=StepState.DONE))
+    return await gate.admin("POST", f"/sales/{gate.sale_id}/timeline/{row.step.value}/skip", {"reason": "too late"})
+
+
+@case("sale-plan", "200")
+async def _(gate: Gate) -> Answer:
+    return await gate.admin("GET", f"/sales/{gate.sale_id}/plan")
+
+
+@case("sale-plan", "not-found")
+async def _(gate: Gate) -> Answer:
+    return await gate.admin("GET", f"/sales/{uuid.uuid4()}/plan")
+
+
+@case("set-plan", "200")
+async def _(gate: Gate) -> Answer:
+    answer = await gate.admin("PUT", f"/sales/{gate.sale_id}/plan", PLAN)
+    assert answer.json["expected_crowd"] == 500
+    return answer
+
+
+@case("set-plan", "not-found")
+async def _(gate: Gate) -> Answer:
+    return await gate.admin("PUT", f"/sales/{uuid.uuid4()}/plan", PLAN)
