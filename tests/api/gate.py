@@ -39,6 +39,7 @@ from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
 from doorbuster.engine.shop_endpoints import Webhooks
 from doorbuster.engine.tickets import Tickets
+from doorbuster.engine.waitlist import Waitlist
 from doorbuster.engine.watching import LineWatch
 from doorbuster.reference.clock import ManualClock, SeededIds
 from doorbuster.reference.gateway import ReferenceGateway
@@ -147,6 +148,7 @@ class Gate:
                 sales=shop.sales, audits=shop.audits, figures=shop.timeline, timeline=shop.timeline, clock=clock
             ),
             planning=Planning(shop.sales, shop.timeline, frozenset(), {}),
+            waitlist=Waitlist(shop.waitlist, self.board, clock),
             webhooks=Webhooks(store=self.endpoints, sender=self.sender, clock=clock, ids=ids),
             ready=self._ready,
             metrics=lambda: b"# metrics",

@@ -4,15 +4,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from api import contract_external, contract_money, contract_queue, contract_system, contract_timeline, contract_webhooks
+from api import contract_parts
+from api.contract_parts import CASES, Case
 from api.gate import ADMIN, Answer, Gate
 from doorbuster.api.openapi import codes_of
 from doorbuster.domain.outcomes import RULES, Code
 from doorbuster.engine.ports import Actor
 
-Case = Callable[[Gate], Awaitable[Answer]]
-_PARTS = (contract_queue, contract_money, contract_webhooks, contract_external, contract_system, contract_timeline)
-CASES: dict[tuple[str, str], Case] = {name: answer for part in _PARTS for name, answer in part.CASES.items()}
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
 
@@ -70,14 +68,14 @@ PATHS: dict[str, tuple[str, str, object]] = {
     "forget-method": ("DELETE", "/v1/payment-method", None),
     "gateway-book": ("GET", "/v1/admin/gateways/simulated/book", None),
     "metrics": ("GET", "/metrics", None),
-    **(contract_external.PATHS | contract_timeline.PATHS),
+    **contract_parts.PATHS,
 }
-BUYER = "reserve join place leave see-order give-back pay store-method forget-method"
+BUYER = "reserve join place leave see-order give-back pay store-method forget-method " + contract_parts.BUYER
 OPERATOR = (
     "create-sale list-sales read-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale abort-sale "
     "rebuild-sale audit-sale latest-audit report-sale list-orders set-blocklist cancel-order gateway-book metrics "
     "refund-order reconcile-sale latest-reconciliation paid-order list-reports list-keys rotate-keys "
-    + contract_timeline.ROUTES
+    + contract_parts.OPERATOR
 )
 
 
@@ -138,7 +136,7 @@ def _store_down(route: str) -> Case:
 cases_for(f"{BUYER} {OPERATOR}", "unauthenticated", _stranger)
 cases_for(OPERATOR, "forbidden", _buyer_as_operator)
 cases_for(BUYER, "rate-limited", _too_fast)
-cases_for(f"see-sale {BUYER} {OPERATOR}".replace(" metrics", ""), "unavailable", _store_down)
+cases_for(f"see-sale {contract_parts.ANYONE} {BUYER} {OPERATOR}".replace(" metrics", ""), "unavailable", _store_down)
 
 
 def _no_sale(route: str) -> Case:
@@ -186,14 +184,14 @@ def _without_key(route: str) -> Case:
 cases_for(
     "see-sale reserve join place leave read-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale "
     "abort-sale rebuild-sale audit-sale latest-audit report-sale list-orders set-blocklist see-order give-back pay "
-    "cancel-order refund-order reconcile-sale latest-reconciliation paid-order list-reports",
+    "cancel-order refund-order reconcile-sale latest-reconciliation paid-order list-reports " + contract_parts.NO_SALE,
     "not-found",
     _no_sale,
 )
 cases_for(
     "reserve pay dev-buyer create-sale change-sale warm-up-sale open-sale pause-sale resume-sale end-sale abort-sale "
     "rebuild-sale audit-sale set-blocklist cancel-order store-method refund-order reconcile-sale paid-order "
-    "rotate-keys " + contract_timeline.WITH_BODY,
+    "rotate-keys " + contract_parts.WITH_BODY,
     "invalid-request",
     _bad_body,
 )

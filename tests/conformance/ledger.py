@@ -10,8 +10,10 @@ from conformance.sale_moves import moves
 from conformance.suite import Suite
 from conformance.timeline_claims import claims
 from conformance.timeline_plans import plans
+from conformance.waitlists import waitlists
 
 exercise_sale_store = Suite[LedgerBench](moves, fences)
 exercise_order_store = Suite[LedgerBench](commits, endings, lapses)
 exercise_timeline_store = Suite[LedgerBench](plans, claims)
+exercise_waitlist_store = Suite[LedgerBench](waitlists)
 exercise_audit_store = Suite[LedgerBench](accounts)

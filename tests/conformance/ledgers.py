@@ -20,13 +20,16 @@ from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Connection, Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
 from doorbuster.adapters.postgres.timeline import PostgresTimelineStore
+from doorbuster.adapters.postgres.waitlist import PostgresWaitlist
 from doorbuster.domain.transitions import OrderStatus
 from doorbuster.engine.line_ports import DrawLedger, LineLedger
 from doorbuster.engine.money_ports import ChargeStore
+from doorbuster.engine.notifying import NoticeStore
 from doorbuster.engine.payment_ports import Begun, PayAsk, PaymentStore
 from doorbuster.engine.ports import AuditStore, OrderStore, SaleStore
 from doorbuster.engine.reporting import FigureStore
 from doorbuster.engine.timeline_ports import TimelineStore
+from doorbuster.engine.waitlist import WaitlistStore
 from doorbuster.reference.audits import ReferenceAuditStore
 from doorbuster.reference.charges import ReferenceChargeStore
 from doorbuster.reference.clock import ManualClock
@@ -37,6 +40,7 @@ from doorbuster.reference.orders import ReferenceOrderStore
 from doorbuster.reference.payments import ReferencePaymentStore
 from doorbuster.reference.sales import ReferenceSaleStore
 from doorbuster.reference.timeline import ReferenceTimelineStore
+from doorbuster.reference.waitlist import ReferenceWaitlist
 
 GATEWAY = "simulated"
 
@@ -76,6 +80,10 @@ class Ledger(Protocol):
     @property
     def timeline(self) -> TimelineStore: ...
     @property
+    def waitlist(self) -> WaitlistStore: ...
+    @property
+    def notices(self) -> NoticeStore: ...
+    @property
     def figures(self) -> FigureStore: ...
     @property
     def clock(self) -> ManualClock: ...
@@ -102,6 +110,7 @@ class MemoryLedger:
         self.lines = ReferenceLineLedger(self.rows)
         self.draws = ReferenceDrawLedger(self.rows)
         self.timeline = self.figures = ReferenceTimelineStore(self.rows)
+        self.waitlist = self.notices = ReferenceWaitlist(self.rows)
 
     async def advance_ms(self, by_ms: int) -> None:
         self.clock.advance_ms(by_ms)
@@ -123,6 +132,7 @@ class PostgresLedger:
         self.lines = PostgresLineLedger(database)
         self.draws = PostgresDrawLedger(database)
         self.timeline = self.figures = PostgresTimelineStore(database)
+        self.waitlist = self.notices = PostgresWaitlist(database)
         self.sql = sql
 
     async def advance_ms(self, by_ms: int) -> None:

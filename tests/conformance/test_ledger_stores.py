@@ -1,6 +1,12 @@
 """Every ledger passes the same batteries."""
 
-from conformance.ledger import exercise_audit_store, exercise_order_store, exercise_sale_store, exercise_timeline_store
+from conformance.ledger import (
+    exercise_audit_store,
+    exercise_order_store,
+    exercise_sale_store,
+    exercise_timeline_store,
+    exercise_waitlist_store,
+)
 from conformance.ledger_bench import LedgerBench
 from conformance.suite import Check
 
@@ -22,4 +28,9 @@ async def test_audit_store(ledger_bench: LedgerBench, check: Check[LedgerBench])
 
 @exercise_timeline_store.parameters()
 async def test_timeline_store(ledger_bench: LedgerBench, check: Check[LedgerBench]) -> None:
+    await check(ledger_bench)
+
+
+@exercise_waitlist_store.parameters()
+async def test_waitlist_store(ledger_bench: LedgerBench, check: Check[LedgerBench]) -> None:
     await check(ledger_bench)

@@ -45,6 +45,7 @@ from doorbuster.api.shapes import (
 from doorbuster.api.shop_webhooks import webhook_routes
 from doorbuster.api.system import SystemRoutes
 from doorbuster.api.timeline import timeline_routes
+from doorbuster.api.waitlist import waitlist_routes
 from doorbuster.config import Settings
 from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code
@@ -99,10 +100,12 @@ class Api:
         buyers = self.buyers = Buyers(settings.buyer_secret.get_secret_value(), settings.buyer_audience, clock, keys)
         pace = Pace()
         self.system = SystemRoutes(services)
+        buyer = BuyerRoutes(services, settings, clock, buyers, pace)
         operator = OperatorRoutes(services, settings, clock, buyers)
         table = Table(
             [
-                *_buyer_routes(BuyerRoutes(services, settings, clock, buyers, pace)),
+                *_buyer_routes(buyer),
+                *waitlist_routes(services, clock, buyer.buyer),
                 *_queue_routes(QueueRoutes(services, clock, buyers, pace)),
                 *_operator_routes(operator, services, self.system),
                 *timeline_routes(services, operator.guarded),

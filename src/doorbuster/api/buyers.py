@@ -47,7 +47,8 @@ class BuyerRoutes:
         self._pace = pace
         self._views: Lately[str, tuple[Sale, int, Reply]] = Lately(_VIEWS_MAX)
 
-    async def _buyer(self, request: Request) -> str:
+    async def buyer(self, request: Request) -> str:
+        """Who calls; Refused if nobody, or too often."""
         authorization = request.header(b"authorization")
         now_ms = self._clock.now_ms()  # one reading for the whole request: a clock can cost more than the check
         user_id = self._buyers.recall(authorization, now_ms) or await self._buyers.identify(authorization)
@@ -97,7 +98,7 @@ class BuyerRoutes:
         return outcome
 
     async def order(self, request: Request) -> Reply | Refusal:
-        user_id = await self._buyer(request)
+        user_id = await self.buyer(request)
         order = await self._services.ordering.read(id_of(request, "order_id"), user_id)
         if isinstance(order, Refusal):
             return order
@@ -105,13 +106,13 @@ class BuyerRoutes:
         return json_reply(200, buyer_order_view(order, shop_pass), ((b"cache-control", b"no-store"),))
 
     async def cancel(self, request: Request) -> Reply | Refusal:
-        user_id = await self._buyer(request)
+        user_id = await self.buyer(request)
         actor = Actor(name="buyer", reason="given back by the buyer")
         order = await self._services.ordering.cancel(id_of(request, "order_id"), user_id, actor)
         return order if isinstance(order, Refusal) else json_reply(200, order_view(order))
 
     async def pay(self, request: Request) -> Reply | Refusal:
-        user_id = await self._buyer(request)
+        user_id = await self.buyer(request)
         order_id = id_of(request, "order_id")
         key = key_of(request)
         body = body_of(request, PaymentBody)
@@ -122,7 +123,7 @@ class BuyerRoutes:
         return json_reply(200 if outcome.settled else 202, answer)
 
     async def store_method(self, request: Request) -> Reply | Refusal:
-        user_id = await self._buyer(request)
+        user_id = await self.buyer(request)
         method = body_of(request, PaymentBody).payment_method
         problem = payment_method_problem(method)
         if problem is not None:
@@ -131,7 +132,7 @@ class BuyerRoutes:
         return json_reply(200, MethodAnswer(stored=True))
 
     async def forget_method(self, request: Request) -> Reply | Refusal:
-        user_id = await self._buyer(request)
+        user_id = await self.buyer(request)
         await self._services.charges.forget_method(user_id)
         return json_reply(200, MethodAnswer(stored=False))
 

@@ -22,6 +22,7 @@ from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
 from doorbuster.engine.shop_endpoints import Webhooks
+from doorbuster.engine.waitlist import Waitlist
 from doorbuster.engine.watching import LineWatch
 
 
@@ -45,6 +46,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     watch: LineWatch
     reporting: Reporting
     planning: Planning
+    waitlist: Waitlist
     webhooks: Webhooks
     refunding: Refunding
     reconciler: Reconciler

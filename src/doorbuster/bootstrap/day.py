@@ -6,13 +6,17 @@ Owns: the parts of a worker that only the day needs. Read next: `engine/running.
 from collections.abc import Callable, Mapping, Sequence
 
 from doorbuster.adapters.fetching import HttpFetcher
+from doorbuster.adapters.notify import build_mailer
+from doorbuster.adapters.notify.letters import Letters
 from doorbuster.agents.loop import Agent
+from doorbuster.agents.notifier import NotifierAgent
 from doorbuster.agents.timeline import TimelineAgent
 from doorbuster.api.report_shapes import composed
 from doorbuster.bootstrap.world import World
 from doorbuster.domain.timeline import StepName
 from doorbuster.engine.day_ports import Step
 from doorbuster.engine.day_steps import End, FinalAudit, Settle, Start, WarmUp
+from doorbuster.engine.notifying import NoticeSender
 from doorbuster.engine.prewarming import Prewarming
 from doorbuster.engine.running import DayRunner
 from doorbuster.engine.wrapping_up import WrapUp
@@ -32,20 +36,34 @@ class Day:
             ids=world.ids,
             wake=lambda: wake(TimelineAgent.name),
         )
-        self.agents: Sequence[Agent] = (TimelineAgent(self._runner),)
+        self._mailer = build_mailer(world.settings)
+        sender = NoticeSender(
+            store=world.notices,
+            sales=world.sales,
+            timeline=world.timeline,
+            mailer=self._mailer,
+            compose=Letters(world.settings).compose,
+            ids=world.ids,
+        )
+        notifier = NotifierAgent(sender, world.clock, world.settings.mail_rate_per_second)
+        self.agents: Sequence[Agent] = (TimelineAgent(self._runner), notifier)
 
     async def stop(self) -> None:
         await self._runner.stop()
         await self._fetcher.close()
+        await self._mailer.close()
 
     def _steps(self) -> Mapping[StepName, Step]:
         world = self._world
         return {
             StepName.WARM_UP: WarmUp(world.sales, world.stock, world.rebuilder).step,
+            StepName.NOTIFY_1H: world.notifying.in_an_hour,
+            StepName.WAITLIST_OPEN: world.notifying.waitlist_open,
+            StepName.NOTIFY_5M: world.notifying.in_five_minutes,
             StepName.CDN_PREWARM: Prewarming(self._fetcher, world.settings.cdn_base_url).step,
             StepName.START: Start().step,
             StepName.END: End().step,
-            StepName.SETTLE: Settle(world.sales).step,
+            StepName.SETTLE: Settle(world.sales, world.notifying.tell_results).step,
             StepName.FINAL_AUDIT: FinalAudit(world.sales, world.auditing, world.reconciler).step,
             StepName.REPORT: WrapUp(world.timeline, lambda sale_id: composed(world.reporting, sale_id)).step,
         }

@@ -61,6 +61,7 @@ async def _gate(settings: Settings, fd: int | None) -> None:
         beats.every(limits.SNAPSHOT_INTERVAL_MS / 1000, "board", world.board.refresh)
         beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
         beats.every(_WATCH_S, "lines", watch.refresh)
+        beats.every(_WATCH_S, "waitlists", world.waitlist.refresh)
         beats.every(_KEYS_S, "ticket keys", tickets.refresh)
         beats.every(_KEYS_S, "pass keys", passes.refresh)
         api = create_app(services, settings, world.clock, world.ids)
@@ -137,6 +138,7 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         watch=watch,
         reporting=world.reporting,
         planning=world.planning,
+        waitlist=world.waitlist,
         webhooks=_webhooks(world),
         operating=Operating(
             sales=world.sales,

@@ -5,7 +5,7 @@ Owns: which adapters the real world is made of. Read next: `gate.py`, `worker.py
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import structlog
@@ -25,24 +25,29 @@ from doorbuster.adapters.postgres.pool import Database, connect
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
 from doorbuster.adapters.postgres.shop_events import PostgresShopEvents
 from doorbuster.adapters.postgres.timeline import PostgresTimelineStore
+from doorbuster.adapters.postgres.waitlist import PostgresWaitlist
 from doorbuster.adapters.processors import Processors
 from doorbuster.adapters.shop_webhooks import HttpSender
 from doorbuster.adapters.system import SystemClock, SystemIds
 from doorbuster.adapters.valkey.line import ValkeyLineStore
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.config import Settings
+from doorbuster.domain.notices import NoticeKind
+from doorbuster.domain.timeline import StepName
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.committing import Committer
 from doorbuster.engine.distrust import Distrust
 from doorbuster.engine.drawing import Drawing
-from doorbuster.engine.planning import Planning
+from doorbuster.engine.notifying import Notifying
+from doorbuster.engine.planning import Planning, Progress
 from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
 from doorbuster.engine.rebuilding import Rebuilder
 from doorbuster.engine.reconciling import Reconciler
 from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.releasing import Releaser
 from doorbuster.engine.reporting import Reporting
+from doorbuster.engine.waitlist import Waitlist
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -69,10 +74,12 @@ class World:
         self.ledger = PostgresLineLedger(database)
         self.draws = PostgresDrawLedger(database)
         self.shop_events = PostgresShopEvents(database)
+        self.notices = PostgresWaitlist(database)
         self.timeline = PostgresTimelineStore(database)
         self.sender = HttpSender(allow_private=settings.webhooks_allow_private)
         self.gateway = build_gateway(settings)
         self.board = SaleBoard(self.sales, clock)
+        self.waitlist = Waitlist(self.notices, self.board, clock)
         self.distrust = Distrust(self.sales)
         self.committer = Committer(self.orders, stock, clock, self.ids)
         self.releaser = Releaser(self.sales, self.orders, stock)
@@ -86,11 +93,18 @@ class World:
         )
         self.news = PostgresNewsStore(database, self.gateway.name)
         self.reconciler = Reconciler(sales=self.sales, balance=self.balance, gateway=self.gateway, clock=clock)
-        self.planning = Planning(self.sales, self.timeline, frozenset(), {})
+        self.notifying = Notifying(self.notices, clock)
+        self.planning = Planning(self.sales, self.timeline, frozenset(), self._progress())
         self.reporting = Reporting(
             sales=self.sales, audits=self.audits, figures=self.timeline, timeline=self.timeline, clock=clock
         )
         self.auditing = Auditing(sales=self.sales, orders=self.orders, audits=self.audits, stock=stock, clock=clock)
+
+    def _progress(self) -> Mapping[StepName, Progress]:
+        return {
+            StepName.NOTIFY_1H: lambda sale_id: self.notifying.progress(sale_id, NoticeKind.HOUR),
+            StepName.NOTIFY_5M: lambda sale_id: self.notifying.progress(sale_id, NoticeKind.MINUTES),
+        }
 
 
 @contextlib.asynccontextmanager

@@ -199,6 +199,7 @@ class Stack:
             "DATA_DIR": str(self.data.root),
             "HOST": self.settings.host,
             "PORT": str(self.port),
+            "PUBLIC_URL": self.settings.public_url or f"http://{_reachable(self.settings.host)}:{self.port}",
             "LOG_FORMAT": self.settings.log_format,
             "LOG_LEVEL": self.settings.log_level,
         }

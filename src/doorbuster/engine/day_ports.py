@@ -64,11 +64,13 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NotSent(Exception):
-    """Nobody got it. `final`: a repeat would fail alike (an address that does not exist)."""
+    """Nobody got it. `final`: a repeat would fail alike (an address that does not exist). `unsure`: the connection
+    broke when it was all said; it may have arrived."""
 
-    def __init__(self, words: str, *, final: bool = False) -> None:
+    def __init__(self, words: str, *, final: bool = False, unsure: bool = False) -> None:
         super().__init__(words)
         self.final = final
+        self.unsure = unsure
 
 
 class Mailer(Protocol):

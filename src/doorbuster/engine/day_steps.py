@@ -4,11 +4,13 @@ Owns: what each checks before it says that it is done. None of them opens or clo
 stores; these see to it that it was seen. Read next: `prewarming.py`, `notifying.py`, `scaling.py`, `rehearsing.py`.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from doorbuster.domain.audit import Verdict
 from doorbuster.domain.balance import Verdict as BooksVerdict
 from doorbuster.domain.outcomes import Refusal
+from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import SALE_OVER, SaleStatus
 from doorbuster.engine.auditing import Auditing, worst
 from doorbuster.engine.day_ports import Asked, Detail, NotYet, StepFailed
@@ -88,34 +90,42 @@ class End:
 
 
 class Settle:
-    """Nothing is reserved any more, no unit is on its way back, no refund of an aborted sale is owed."""
+    """Nothing is reserved any more, no unit is on its way back, no refund of an aborted sale is owed. Then those who
+    waited for the sale are told how it ended (`tell`)."""
 
-    def __init__(self, sales: SaleStore) -> None:
+    def __init__(self, sales: SaleStore, tell: Callable[[Sale], Awaitable[Detail]]) -> None:
         self._sales = sales
+        self._tell = tell
 
     async def step(self, asked: Asked) -> Detail:
-        sale = asked.sale
-        held = sale.quantity_sold - sale.quantity_paid
-        detail = {"held": held, "paid": sale.quantity_paid}
-        if sale.status not in SALE_OVER:
-            raise NotYet("the sale has not ended", detail)
-        if held:
-            raise NotYet(f"{held} units are reserved and not paid", detail)
-        if any(live.sale_id == sale.sale_id for live in await self._sales.live()):
-            raise NotYet("units or money are on their way back", detail)
-        return detail
+        detail = await settled(self._sales, asked)
+        return {**detail, **await self._tell(asked.sale)}
+
+
+async def settled(sales: SaleStore, asked: Asked) -> Detail:
+    """What is left; NotYet while that is anything."""
+    sale = asked.sale
+    held = sale.quantity_sold - sale.quantity_paid
+    detail = {"held": held, "paid": sale.quantity_paid}
+    if sale.status not in SALE_OVER:
+        raise NotYet("the sale has not ended", detail)
+    if held:
+        raise NotYet(f"{held} units are reserved and not paid", detail)
+    if any(live.sale_id == sale.sale_id for live in await sales.live()):
+        raise NotYet("units or money are on their way back", detail)
+    return detail
 
 
 class FinalAudit:
     """The sides of the sale are in step, and the books agree, after everything has come to its end."""
 
     def __init__(self, sales: SaleStore, auditing: Auditing, reconciler: Reconciler) -> None:
-        self._settle = Settle(sales)
+        self._sales = sales
         self._auditing = auditing
         self._reconciler = reconciler
 
     async def step(self, asked: Asked) -> Detail:
-        await self._settle.step(asked)
+        await settled(self._sales, asked)
         report = await self._auditing.audit(asked.sale.sale_id, _TIMELINE)
         if isinstance(report, Refusal):
             raise StepFailed(report.detail)

@@ -17,6 +17,7 @@ from doorbuster.reference.payments import ReferencePaymentStore
 from doorbuster.reference.sales import ReferenceSaleStore
 from doorbuster.reference.stock import ReferenceStockStore
 from doorbuster.reference.timeline import ReferenceTimelineStore
+from doorbuster.reference.waitlist import ReferenceWaitlist
 
 
 class ReferenceShop:
@@ -34,6 +35,7 @@ class ReferenceShop:
         self.payments = ReferencePaymentStore(self.ledger)
         self.charges = ReferenceChargeStore(self.ledger, self.payments)
         self.reports = ReferenceReportStore(self.ledger, self.payments)
+        self.waitlist = ReferenceWaitlist(self.ledger)
         self.timeline = ReferenceTimelineStore(self.ledger)
         self.pass_keys = ReferencePassKeyStore(clock)
         self.stock = ReferenceStockStore()
@@ -43,7 +45,7 @@ class ReferenceShop:
     def stores(self) -> tuple[object, ...]:
         """Everything that a port is kept by."""
         ledger = (self.sales, self.orders, self.audits, self.lines, self.draws, self.payments, self.charges)
-        return (*ledger, self.reports, self.timeline, self.pass_keys, self.stock, self.line)
+        return (*ledger, self.reports, self.timeline, self.waitlist, self.pass_keys, self.stock, self.line)
 
     async def all_orders(self, sale_id: str) -> list[Order]:
         return self.ledger.orders_of(sale_id)

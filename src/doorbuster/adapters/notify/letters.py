@@ -1,0 +1,80 @@
+"""The words of the mails: text and HTML of each kind of notice.
+
+Owns: subjects, sentences, links, and the headers by which a mail program offers to unsubscribe (RFC 8058).
+Titles and addresses come from people: everything is escaped where HTML is made.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import urljoin
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from doorbuster.config import Settings
+from doorbuster.domain.notices import NoticeKind
+from doorbuster.domain.plan import Plan
+from doorbuster.domain.sale import Sale
+from doorbuster.engine.day_ports import Mail
+from doorbuster.engine.notifying import Notice
+
+_WORDS: Final = {
+    NoticeKind.HOUR: ("In an hour: {title}", "The sale begins in an hour."),
+    NoticeKind.MINUTES: ("In five minutes: {title}", "The sale begins in five minutes."),
+    NoticeKind.WON: ("It is yours: {title}", "You bought it. Thank you for being there."),
+    NoticeKind.LOST: ("The sale is over: {title}", "The sale is over, and this time it went to others."),
+    NoticeKind.ABORTED: (
+        "Called off: {title}",
+        "The sale was called off. What was reserved is cancelled, and what was paid is given back.",
+    ),
+}
+
+
+class Letters:
+    """`compose` makes the mail of one notice."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._public_url = settings.public_url.rstrip("/")
+        self._page_base = settings.cdn_base_url or settings.public_url
+        environment = Environment(
+            loader=PackageLoader("doorbuster.adapters.notify"),
+            autoescape=select_autoescape(["html.j2"]),
+            undefined=StrictUndefined,
+            keep_trailing_newline=True,
+        )
+        self._text = environment.get_template("mail.txt.j2")
+        self._html = environment.get_template("mail.html.j2")
+
+    def compose(self, notice: Notice, sale: Sale, plan: Plan) -> Mail:
+        subject, lead = _WORDS[notice.kind]
+        title = " ".join(sale.title.split())
+        unsubscribe = f"{self._public_url}/v1/unsubscribe/{notice.token}" if self._public_url else ""
+        starts = datetime.fromtimestamp(sale.start_ms / 1000, UTC)
+        subject = subject.format(title=title)
+        values = {
+            "subject": subject,
+            "lead": lead,
+            "title": title,
+            "price": f"{sale.price_cents / 100:,.2f} {sale.currency}",
+            "starts": f"{starts:%A, %d %B %Y, %H:%M} UTC",
+            "starts_iso": starts.isoformat(),
+            "page": self._page(plan),
+            "unsubscribe": unsubscribe,
+        }
+        headers = {"Auto-Submitted": "auto-generated", "X-Entity-Ref-ID": f"{notice.sale_id}-{notice.kind.value}"}
+        if unsubscribe.startswith("https://"):
+            headers["List-Unsubscribe"] = f"<{unsubscribe}>"
+            headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        return Mail(
+            to=notice.email,
+            subject=subject,
+            text=self._text.render(values),
+            html=self._html.render(values),
+            message_id=f"{notice.kind.value}.{notice.notice_id}.{notice.sale_id}",
+            headers=headers,
+        )
+
+    def _page(self, plan: Plan) -> str:
+        """The sale's own page: the first of those its plan names."""
+        if not plan.pages or not (self._page_base or "://" in plan.pages[0]):
+            return ""
+        return urljoin(self._page_base, plan.pages[0])

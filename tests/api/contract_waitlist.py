@@ -1,0 +1,107 @@
+"""How the routes of those who wait for a sale answer: cases that `test_contract.py` holds against the table."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+
+from api.gate import Answer, Gate
+from doorbuster.api.shapes import stamp
+from doorbuster.domain.notices import NoticeKind
+
+Case = Callable[[Gate], Awaitable[Answer]]
+
+CASES: dict[tuple[str, str], Case] = {}
+PATHS: dict[str, tuple[str, str, object]] = {
+    "see-waitlist": ("GET", "/v1/sales/{sale}/waitlist", None),
+    "join-waitlist": ("POST", "/v1/sales/{sale}/waitlist", {"email": "ann@example.com"}),
+    "ask-unsubscribe": ("GET", "/v1/unsubscribe/00000000-0000-7000-8000-000000000000", None),
+    "unsubscribe": ("POST", "/v1/unsubscribe/00000000-0000-7000-8000-000000000000", None),
+    "leave-waitlist": ("DELETE", "/v1/sales/{sale}/waitlist", None),
+}
+ANYONE = "see-waitlist ask-unsubscribe unsubscribe"
+BUYER = "join-waitlist leave-waitlist"
+WITH_BODY = "join-waitlist"
+NO_SALE = "see-waitlist join-waitlist leave-waitlist"
+LINK = "/v1/unsubscribe/{token}"
+
+
+def case(route: str, code: str) -> Callable[[Case], Case]:
+    def register(function: Case) -> Case:
+        CASES[route, code] = function
+        return function
+
+    return register
+
+
+async def _waiting(gate: Gate) -> str:
+    """A sale that begins tomorrow, with ann on its list."""
+    start = gate.clock.now_ms() + 86_400_000
+    sale_id: str = (
+        await gate.admin("POST", "/sales", gate.terms(start_time=stamp(start), end_time=stamp(start + 60_000)))
+    ).json["sale_id"]
+    answer = await gate.call("POST", f"/v1/sales/{sale_id}/waitlist", {"email": "ann@example.com"}, token=gate.token())
+    assert answer.status == 202
+    return sale_id
+
+
+async def _token(gate: Gate) -> str:
+    sale_id = await _waiting(gate)
+    await gate.shop.waitlist.queue(sale_id, NoticeKind.HOUR, gate.clock.now_ms() + 1_000)
+    [notice] = await gate.shop.waitlist.claim("lease", lease_ms=1_000, limit=1)
+    return notice.token
+
+
+@case("see-waitlist", "200")
+async def _(gate: Gate) -> Answer:
+    sale_id = await _waiting(gate)
+    await gate.services.waitlist.refresh()
+    answer = await gate.call("GET", f"/v1/sales/{sale_id}/waitlist")
+    assert (answer.json["people"], answer.json["page_open"]) == (1, False)
+    return answer
+
+
+@case("join-waitlist", "202")
+async def _(gate: Gate) -> Answer:
+    sale_id = await _waiting(gate)
+    return await gate.call("POST", f"/v1/sales/{sale_id}/waitlist", token=gate.token())
+
+
+@case("leave-waitlist", "200")
+async def _(gate: Gate) -> Answer:
+    sale_id = await _waiting(gate)
+    return await gate.call("DELETE", f"/v1/sales/{sale_id}/waitlist", token=gate.token())
+
+
+@case("join-waitlist", "conflict")
+async def _(gate: Gate) -> Answer:
+    return await gate.call("POST", f"/v1/sales/{gate.sale_id}/waitlist", token=gate.token())
+
+
+@case("join-waitlist", "ended")
+async def _(gate: Gate) -> Answer:
+    await gate.admin("POST", f"/sales/{gate.sale_id}/end")
+    return await gate.call("POST", f"/v1/sales/{gate.sale_id}/waitlist", token=gate.token())
+
+
+@case("ask-unsubscribe", "200")
+async def _(gate: Gate) -> Answer:
+    answer = await gate.call("GET", LINK.format(token=await _token(gate)))
+    assert b"<button>" in answer.raw
+    return answer
+
+
+@case("unsubscribe", "200")
+async def _(gate: Gate) -> Answer:
+    token = await _token(gate)
+    answer = await gate.call("POST", LINK.format(token=token))
+    assert b"no mails any more" in (await gate.call("GET", LINK.format(token=token))).raw
+    return answer
+
+
+@case("ask-unsubscribe", "not-found")
+async def _(gate: Gate) -> Answer:
+    return await gate.call("GET", LINK.format(token=uuid.uuid4()))
+
+
+@case("unsubscribe", "not-found")
+async def _(gate: Gate) -> Answer:
+    return await gate.call("POST", LINK.format(token=uuid.uuid4()))

@@ -1,0 +1,167 @@
+"""Who is on a waitlist, and that nobody is told twice, late, or against their will."""
+
+import asyncio
+
+from conformance.ledger_bench import ACTOR, HOUR, MINUTE, LedgerBench
+from conformance.suite import Suite
+from doorbuster.domain.notices import NoticeKind, NoticeState
+from doorbuster.domain.sale import Sale
+from doorbuster.domain.transitions import SaleStatus
+from doorbuster.engine.notifying import Notice, Sending
+
+waitlists = Suite[LedgerBench]()
+LEASE_MS = MINUTE
+
+
+async def listed(bench: LedgerBench, *users: str) -> Sale:
+    sale = await bench.sale(start_ms=bench.now_ms() + HOUR, end_ms=bench.now_ms() + 2 * HOUR)
+    for user in users:
+        await bench.ledger.waitlist.join(sale.sale_id, user, f"{user}@example.com")
+    return sale
+
+
+async def queue(bench: LedgerBench, sale: Sale, kind: NoticeKind = NoticeKind.HOUR, *, within: int = HOUR) -> int:
+    return await bench.ledger.notices.queue(sale.sale_id, kind, bench.now_ms() + within)
+
+
+async def claim(bench: LedgerBench, lease: str = "", limit: int = 100) -> list[Notice]:
+    return list(await bench.ledger.notices.claim(lease or bench.ids.new_id(), lease_ms=LEASE_MS, limit=limit))
+
+
+async def states(bench: LedgerBench, sale: Sale, kind: NoticeKind = NoticeKind.HOUR) -> dict[NoticeState, int]:
+    found = await bench.ledger.notices.progress(sale.sale_id, kind)
+    return {state: count for state, count in found.items() if count}
+
+
+@waitlists
+async def buyer_is_on_the_list_once(bench: LedgerBench) -> None:
+    sale = await bench.sale(start_ms=bench.now_ms() + HOUR, end_ms=bench.now_ms() + 2 * HOUR)
+    store = bench.ledger.waitlist
+
+    told = await asyncio.gather(*(store.join(sale.sale_id, "ann", "ann@example.com") for _ in range(20)))
+
+    assert sum(told) == 1
+    assert await store.counts() == {sale.sale_id: 1}
+    assert await store.leave(sale.sale_id, "ann")
+    assert not await store.leave(sale.sale_id, "ann")
+    assert (await store.counts()).get(sale.sale_id, 0) == 0
+
+
+@waitlists
+async def many_join_in_one_moment(bench: LedgerBench) -> None:
+    sale = await bench.sale(start_ms=bench.now_ms() + HOUR, end_ms=bench.now_ms() + 2 * HOUR)
+    joining = (bench.ledger.waitlist.join(sale.sale_id, f"u{number % 300}", None) for number in range(600))
+
+    told = await asyncio.gather(*joining)
+
+    assert sum(told) == 300
+    assert await bench.ledger.notices.people(sale.sale_id) == 300
+    assert await queue(bench, sale) == 0
+
+
+@waitlists
+async def later_address_replaces_the_one_before(bench: LedgerBench) -> None:
+    sale = await listed(bench, "ann")
+    await bench.ledger.waitlist.join(sale.sale_id, "ann", None)
+    await bench.ledger.waitlist.join(sale.sale_id, "ann", "other@example.com")
+
+    await queue(bench, sale)
+
+    assert [notice.email for notice in await claim(bench)] == ["other@example.com"]
+
+
+@waitlists
+async def everybody_is_told_once(bench: LedgerBench) -> None:
+    sale = await listed(bench, "ann", "bob")
+    assert await queue(bench, sale) == 2
+    assert await queue(bench, sale) == 0
+    await bench.ledger.waitlist.join(sale.sale_id, "eve", "eve@example.com")
+    assert await queue(bench, sale) == 1
+
+    parts = await asyncio.gather(*(claim(bench, limit=2) for _ in range(5)))
+
+    assert sorted(notice.user_id for part in parts for notice in part) == ["ann", "bob", "eve"]
+    assert not await claim(bench)
+
+
+@waitlists
+async def notice_whose_sender_died_is_not_sent_again(bench: LedgerBench) -> None:
+    sale = await listed(bench, "ann")
+    await queue(bench, sale)
+    [notice] = await claim(bench, lease := bench.ids.new_id())
+    await bench.ledger.advance_ms(LEASE_MS)
+
+    assert not await claim(bench)
+
+    assert await states(bench, sale) == {NoticeState.UNKNOWN: 1}
+    await bench.ledger.notices.record(lease, [Sending(notice_id=notice.notice_id, state=NoticeState.PENDING)])
+    assert await states(bench, sale) == {NoticeState.UNKNOWN: 1}
+
+
+@waitlists
+async def notice_that_could_not_be_sent_is_tried_again(bench: LedgerBench) -> None:
+    sale = await listed(bench, "ann")
+    await queue(bench, sale)
+    [notice] = await claim(bench, lease := bench.ids.new_id())
+    later = Sending(notice_id=notice.notice_id, state=NoticeState.PENDING, words="away", pause_ms=5_000)
+    await bench.ledger.notices.record(lease, [later])
+    assert not await claim(bench)
+
+    await bench.ledger.advance_ms(5_000)
+
+    [again] = await claim(bench, lease := bench.ids.new_id())
+    assert (again.notice_id, again.attempts) == (notice.notice_id, 2)
+    await bench.ledger.notices.record(lease, [Sending(notice_id=again.notice_id, state=NoticeState.SENT)])
+    assert await states(bench, sale) == {NoticeState.SENT: 1}
+
+
+@waitlists
+async def late_reminder_is_not_sent(bench: LedgerBench) -> None:
+    sale = await listed(bench, "ann")
+    await queue(bench, sale, within=MINUTE)
+    await bench.ledger.advance_ms(MINUTE)
+
+    assert not await claim(bench)
+
+    assert await states(bench, sale) == {NoticeState.EXPIRED: 1}
+
+
+@waitlists
+async def unsubscribed_address_is_never_written_to(bench: LedgerBench) -> None:
+    """Of no sale, and not even what was queued before."""
+    sale = await listed(bench, "ann", "bob")
+    await queue(bench, sale)
+    store = bench.ledger.waitlist
+    [first, _] = await claim(bench, lease := bench.ids.new_id())
+    again = Sending(notice_id=first.notice_id, state=NoticeState.PENDING)
+    await bench.ledger.notices.record(lease, [again])
+
+    assert await store.unsubscribed(first.token) is False
+    assert await store.unsubscribe(first.token)
+    assert await store.unsubscribe(first.token)
+
+    assert await store.unsubscribed(first.token) is True
+    assert not await claim(bench)
+    assert (await states(bench, sale))[NoticeState.UNSUBSCRIBED] == 1
+    other = await listed(bench, "ann")
+    assert await queue(bench, other) == 0
+    assert await store.unsubscribed("no token") is None
+    assert not await store.unsubscribe(bench.ids.new_id())
+
+
+@waitlists
+async def winners_and_losers_are_told_apart(bench: LedgerBench) -> None:
+    sale = await bench.sale(start_ms=bench.now_ms() + HOUR, end_ms=bench.now_ms() + 2 * HOUR, quantity_available=2)
+    for user in ("ann", "bob", "eve"):
+        await bench.ledger.waitlist.join(sale.sale_id, user, f"{user}@example.com")
+    sale = await bench.sales.get(sale.sale_id) or sale
+    opened = await bench.sales.move(sale.sale_id, SaleStatus.ACTIVE, ACTOR, start_now=True)
+    assert isinstance(opened, Sale)
+    await bench.paid(opened, "ann")
+    await bench.reserve(opened, "bob")
+
+    assert await queue(bench, sale, NoticeKind.WON) == 1
+    assert await queue(bench, sale, NoticeKind.LOST) == 2
+
+    told = {notice.user_id: notice.kind for notice in await claim(bench)}
+    assert told == {"ann": NoticeKind.WON, "bob": NoticeKind.LOST, "eve": NoticeKind.LOST}
