@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from api.gate import Answer, Gate
+from doorbuster.engine.scaling import GateBeat
 
 Case = Callable[[Gate], Awaitable[Answer]]
 
@@ -12,6 +13,7 @@ PATHS: dict[str, tuple[str, str, object]] = {
     "run-step": ("POST", "/v1/admin/sales/{sale}/timeline/warm-up/run", {}),
     "skip-step": ("POST", "/v1/admin/sales/{sale}/timeline/warm-up/skip", {"reason": "none is needed"}),
     "sale-plan": ("GET", "/v1/admin/sales/{sale}/plan", None),
+    "list-gates": ("GET", "/v1/admin/gates", None),
     "set-plan": ("PUT", "/v1/admin/sales/{sale}/plan", {"expected_crowd": 10}),
 }
 OPERATOR = " ".join(PATHS)
@@ -75,4 +77,12 @@ async def _(gate: Gate) -> Answer:
 async def _(gate: Gate) -> Answer:
     answer = await gate.admin("PUT", f"/sales/{gate.sale_id}/plan", PLAN)
     assert answer.json["expected_crowd"] == 500
+    return answer
+
+
+@case("list-gates", "200")
+async def _(gate: Gate) -> Answer:
+    await gate.shop.fleet.beat(GateBeat(gate_id="g", host="h", pid=1, ready=True, clock_offset_ms=600_000))
+    answer = await gate.admin("GET", "/gates")
+    assert answer.json["ready"] == 1
     return answer

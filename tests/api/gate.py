@@ -148,6 +148,7 @@ class Gate:
                 sales=shop.sales, audits=shop.audits, figures=shop.timeline, timeline=shop.timeline, clock=clock
             ),
             planning=Planning(shop.sales, shop.timeline, frozenset(), {}),
+            fleet=shop.fleet,
             waitlist=Waitlist(shop.waitlist, self.board, clock),
             webhooks=Webhooks(store=self.endpoints, sender=self.sender, clock=clock, ids=ids),
             ready=self._ready,

@@ -11,6 +11,7 @@ from doorbuster.api.buyers import BuyerRoutes
 from doorbuster.api.dispatch import Dispatch
 from doorbuster.api.external import external_routes
 from doorbuster.api.external_shapes import BuyerOrderView
+from doorbuster.api.fleet import fleet_routes
 from doorbuster.api.gateway_news import gateway_news_routes
 from doorbuster.api.keys import PublishedKeys
 from doorbuster.api.line_shapes import JoinBody, PlaceView
@@ -108,6 +109,7 @@ class Api:
                 *waitlist_routes(services, clock, buyer.buyer),
                 *_queue_routes(QueueRoutes(services, clock, buyers, pace)),
                 *_operator_routes(operator, services, self.system),
+                *fleet_routes(services, operator.guarded),
                 *timeline_routes(services, operator.guarded),
                 *money_routes(services, operator.guarded),
                 *gateway_news_routes(services.newsroom),

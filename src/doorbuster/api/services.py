@@ -20,6 +20,7 @@ from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.reconciling import Reconciler
 from doorbuster.engine.refunding import Refunding
 from doorbuster.engine.reporting import Reporting
+from doorbuster.engine.scaling import Fleet
 from doorbuster.engine.selling import Selling
 from doorbuster.engine.shop_endpoints import Webhooks
 from doorbuster.engine.waitlist import Waitlist
@@ -47,6 +48,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     reporting: Reporting
     planning: Planning
     waitlist: Waitlist
+    fleet: Fleet
     webhooks: Webhooks
     refunding: Refunding
     reconciler: Reconciler

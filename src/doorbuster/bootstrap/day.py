@@ -8,8 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from doorbuster.adapters.fetching import HttpFetcher
 from doorbuster.adapters.notify import build_mailer
 from doorbuster.adapters.notify.letters import Letters
+from doorbuster.adapters.paging import OnCallPager
+from doorbuster.adapters.postgres.fleet import PostgresPages
+from doorbuster.adapters.scaling import build_scaler
 from doorbuster.agents.loop import Agent
 from doorbuster.agents.notifier import NotifierAgent
+from doorbuster.agents.pager import PagerAgent
 from doorbuster.agents.timeline import TimelineAgent
 from doorbuster.api.report_shapes import composed
 from doorbuster.bootstrap.world import World
@@ -17,8 +21,10 @@ from doorbuster.domain.timeline import StepName
 from doorbuster.engine.day_ports import Step
 from doorbuster.engine.day_steps import End, FinalAudit, Settle, Start, WarmUp
 from doorbuster.engine.notifying import NoticeSender
+from doorbuster.engine.paging import OnCall
 from doorbuster.engine.prewarming import Prewarming
 from doorbuster.engine.running import DayRunner
+from doorbuster.engine.scaling import Scaling
 from doorbuster.engine.wrapping_up import WrapUp
 
 
@@ -26,8 +32,21 @@ class Day:
     """`stop` gives up what is under way; another worker goes on with it."""
 
     def __init__(self, world: World, wake: Callable[[str], None]) -> None:
+        settings = world.settings
         self._world = world
         self._fetcher = HttpFetcher()
+        self._mailer = build_mailer(settings)
+        pager = OnCallPager(settings.on_call_urls.get_secret_value().split(), self._mailer)
+        self.on_call = OnCall(PostgresPages(world.database), pager)
+        self._scaling = Scaling(
+            fleet=world.fleet,
+            scaler=build_scaler(settings),
+            sales=world.sales,
+            timeline=world.timeline,
+            on_call=self.on_call,
+            capacity=settings.gate_capacity,
+            most=settings.scale_gates_max,
+        )
         self._runner = DayRunner(
             store=world.timeline,
             sales=world.sales,
@@ -36,17 +55,16 @@ class Day:
             ids=world.ids,
             wake=lambda: wake(TimelineAgent.name),
         )
-        self._mailer = build_mailer(world.settings)
         sender = NoticeSender(
             store=world.notices,
             sales=world.sales,
             timeline=world.timeline,
             mailer=self._mailer,
-            compose=Letters(world.settings).compose,
+            compose=Letters(settings).compose,
             ids=world.ids,
         )
-        notifier = NotifierAgent(sender, world.clock, world.settings.mail_rate_per_second)
-        self.agents: Sequence[Agent] = (TimelineAgent(self._runner), notifier)
+        notifier = NotifierAgent(sender, world.clock, settings.mail_rate_per_second)
+        self.agents: Sequence[Agent] = (TimelineAgent(self._runner), notifier, PagerAgent(self.on_call))
 
     async def stop(self) -> None:
         await self._runner.stop()
@@ -62,7 +80,9 @@ class Day:
             StepName.NOTIFY_5M: world.notifying.in_five_minutes,
             StepName.CDN_PREWARM: Prewarming(self._fetcher, world.settings.cdn_base_url).step,
             StepName.START: Start().step,
-            StepName.END: End().step,
+            StepName.SCALE_UP: self._scaling.scale_up,
+            StepName.SCALE_CHECK: self._scaling.scale_check,
+            StepName.END: End(self._scaling.stand_down).step,
             StepName.SETTLE: Settle(world.sales, world.notifying.tell_results).step,
             StepName.FINAL_AUDIT: FinalAudit(world.sales, world.auditing, world.reconciler).step,
             StepName.REPORT: WrapUp(world.timeline, lambda sale_id: composed(world.reporting, sale_id)).step,

@@ -3,14 +3,16 @@
 Owns: how a gate starts, drains and stops. Read next: `api/app.py` for what it answers.
 """
 
+import contextlib
 import os
+import socket
 
 import uvloop
 
 from doorbuster import telemetry
 from doorbuster.adapters.payments.simulated import SimulatedGateway
 from doorbuster.adapters.postgres.external import PostgresPassKeyStore, PostgresReportStore
-from doorbuster.adapters.system import CpuShare
+from doorbuster.adapters.system import CpuShare, wall_ms
 from doorbuster.api.app import create_app
 from doorbuster.api.live_views import LiveViews
 from doorbuster.api.server import Live, serve
@@ -26,7 +28,9 @@ from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
 from doorbuster.engine.passes import Passes
 from doorbuster.engine.paying import Paying
+from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
 from doorbuster.engine.queueing import Queueing
+from doorbuster.engine.scaling import GateBeat
 from doorbuster.engine.selling import Selling
 from doorbuster.engine.shop_endpoints import Webhooks
 from doorbuster.engine.tickets import Tickets
@@ -38,6 +42,8 @@ from doorbuster.live.socket import socket_class
 _WATCH_S = 1.0
 """Age of the pulse and the length of a line."""
 _KEYS_S = 30.0
+_BEAT_S = 2.0
+"""How often a gate says that it is there."""
 _BOARD_AGE_READY_S = 5.0
 """A gate whose rows are older answers from memory only: it asks to be left alone until the ledger is back."""
 
@@ -61,6 +67,8 @@ async def _gate(settings: Settings, fd: int | None) -> None:
         beats.every(limits.SNAPSHOT_INTERVAL_MS / 1000, "board", world.board.refresh)
         beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
         beats.every(_WATCH_S, "lines", watch.refresh)
+        gate_id = world.ids.new_id()
+        beats.every(_BEAT_S, "fleet", lambda: _beat(world, gate_id))
         beats.every(_WATCH_S, "waitlists", world.waitlist.refresh)
         beats.every(_KEYS_S, "ticket keys", tickets.refresh)
         beats.every(_KEYS_S, "pass keys", passes.refresh)
@@ -93,6 +101,7 @@ async def _gate(settings: Settings, fd: int | None) -> None:
             await world.refunding.stop()
             await world.committer.stop()
             await beats.stop()
+            await _leave(world, gate_id)
 
 
 def _passes(world: World) -> Passes:
@@ -139,6 +148,7 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         reporting=world.reporting,
         planning=world.planning,
         waitlist=world.waitlist,
+        fleet=world.fleet,
         webhooks=_webhooks(world),
         operating=Operating(
             sales=world.sales,
@@ -195,6 +205,23 @@ async def _gate_problems(world: World) -> list[str]:
     if world.board.age_s > _BOARD_AGE_READY_S:
         problems.append("the ledger does not answer")
     return problems
+
+
+async def _beat(world: World, gate_id: str) -> None:
+    beat = GateBeat(
+        gate_id=gate_id,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        ready=not await _gate_problems(world),
+        clock_offset_ms=world.clock.now_ms() - wall_ms(),
+    )
+    await world.fleet.beat(beat)
+
+
+async def _leave(world: World, gate_id: str) -> None:
+    """Whoever counts gates need not wait until this one is stale."""
+    with contextlib.suppress(StoreUnavailable, OutcomeUnknown):
+        await world.fleet.leave(gate_id)
 
 
 async def _note_load(describer: Describer, load: CpuShare) -> None:

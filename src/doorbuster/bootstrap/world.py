@@ -17,6 +17,7 @@ from doorbuster.adapters.postgres.audits import PostgresAuditStore
 from doorbuster.adapters.postgres.balance import PostgresBalanceStore
 from doorbuster.adapters.postgres.charges import PostgresChargeStore
 from doorbuster.adapters.postgres.draws import PostgresDrawLedger
+from doorbuster.adapters.postgres.fleet import PostgresFleet
 from doorbuster.adapters.postgres.lines import PostgresLineLedger
 from doorbuster.adapters.postgres.news import PostgresNewsStore
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
@@ -75,6 +76,7 @@ class World:
         self.draws = PostgresDrawLedger(database)
         self.shop_events = PostgresShopEvents(database)
         self.notices = PostgresWaitlist(database)
+        self.fleet = PostgresFleet(database)
         self.timeline = PostgresTimelineStore(database)
         self.sender = HttpSender(allow_private=settings.webhooks_allow_private)
         self.gateway = build_gateway(settings)

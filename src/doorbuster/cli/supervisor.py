@@ -34,6 +34,7 @@ _GATEWAY_WITHIN_S: Final = 20.0
 _DEATHS_MAX: Final = 3
 """A gate that dies this often before the first answer will not give one."""
 _PROBE_S: Final = 0.02
+_WISH_S: Final = 0.5
 _BACKLOG: Final = 4096
 """Buyers of one second who wait to be accepted; the kernel may cut it to net.core.somaxconn."""
 
@@ -84,6 +85,7 @@ class Stack:
         self._output: IO[bytes] | None = None
         self._listener: socket.socket | None = None
         self._servers: list[Kept] = []
+        self._wishes: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Everything up and ready to answer."""
@@ -101,17 +103,22 @@ class Stack:
             await self._migrate()
             first.tell(self._told())
             first.kept.keep()
-            for _ in range(1, self.settings.gates or max(1, (os.cpu_count() or 1) // 2)):
+            for _ in range(1, self.gates_least):
                 await self.add_gate()
             self.worker = self._child("worker", ["worker"])
             await self.worker.kept.start()
             await self._ready()
+            if self._scales:
+                self._wishes = asyncio.get_running_loop().create_task(self._follow_wishes())
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """Gates first, so that what they hold in their hands is finished while the stores are there."""
+        if self._wishes is not None:
+            self._wishes.cancel()
+            await asyncio.gather(self._wishes, return_exceptions=True)
         await asyncio.gather(*(gate.stop() for gate in self.gates))
         for child in (self.worker, self.gateway):
             if child is not None:
@@ -147,6 +154,7 @@ class Stack:
         try:
             if self._log_file is not None:
                 self._output = self._log_file.open("ab")
+            (self.data.root / "gates-wanted").unlink(missing_ok=True)  # of another day
             shutil.rmtree(self._metrics_dir, ignore_errors=True)
             self._metrics_dir.mkdir(mode=0o700)
         except OSError as error:
@@ -202,8 +210,42 @@ class Stack:
             "PUBLIC_URL": self.settings.public_url or f"http://{_reachable(self.settings.host)}:{self.port}",
             "LOG_FORMAT": self.settings.log_format,
             "LOG_LEVEL": self.settings.log_level,
+            **self._scaling,
         }
         return {f"DOORBUSTER_{name}": value for name, value in told.items()}
+
+    @property
+    def _scaling(self) -> dict[str, str]:
+        """`up` starts its own gates unless somebody else is named; never more than the machine has cores."""
+        if self._scales:
+            most = max(self.gates_least, min(self.settings.scale_gates_max, os.cpu_count() or 1))
+            return {"SCALE": "up", "SCALE_GATES_MAX": str(most)}
+        return {"SCALE": self.settings.scale}
+
+    @property
+    def _scales(self) -> bool:
+        return self.settings.scale == "up" or "scale" not in self.settings.model_fields_set
+
+    @property
+    def gates_least(self) -> int:
+        """Gates there always are."""
+        return self.settings.gates or max(1, (os.cpu_count() or 1) // 2)
+
+    async def _follow_wishes(self) -> None:
+        """Have as many gates as the worker wants, and never fewer than there always are."""
+        wanted_file = self.data.root / "gates-wanted"
+        while True:
+            await asyncio.sleep(_WISH_S)
+            try:
+                wanted = max(self.gates_least, int(wanted_file.read_text()))
+            except (OSError, ValueError):
+                continue  # nobody has wanted anything
+            while len(self.gates) < wanted:
+                log.info("one more gate", gates=len(self.gates) + 1, wanted=wanted)
+                await self.add_gate()
+            while len(self.gates) > wanted:
+                log.info("one gate less", gates=len(self.gates) - 1, wanted=wanted)
+                await self.gates.pop().stop()
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, **self._told(), "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_dir)}

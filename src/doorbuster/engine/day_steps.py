@@ -75,6 +75,11 @@ class Start:
 
 
 class End:
+    """The sale was seen to end; `afterwards` lets go what only the sale needed."""
+
+    def __init__(self, afterwards: Callable[[Asked], Awaitable[Detail]]) -> None:
+        self._afterwards = afterwards
+
     async def step(self, asked: Asked) -> Detail:
         sale = asked.sale
         if sale.status not in SALE_OVER:
@@ -86,6 +91,7 @@ class End:
             "paid": sale.quantity_paid,
             "held": sale.quantity_sold - sale.quantity_paid,
             "free": sale.quantity_available - sale.quantity_sold,
+            **await self._afterwards(asked),
         }
 
 

@@ -9,6 +9,7 @@ from doorbuster.reference.audits import ReferenceAuditStore
 from doorbuster.reference.charges import ReferenceChargeStore
 from doorbuster.reference.draws import ReferenceDrawLedger
 from doorbuster.reference.external import ReferencePassKeyStore, ReferenceReportStore
+from doorbuster.reference.fleet import ReferenceFleet
 from doorbuster.reference.ledger import ReferenceLedger
 from doorbuster.reference.line import ReferenceLineStore
 from doorbuster.reference.line_ledger import ReferenceLineLedger
@@ -36,6 +37,7 @@ class ReferenceShop:
         self.charges = ReferenceChargeStore(self.ledger, self.payments)
         self.reports = ReferenceReportStore(self.ledger, self.payments)
         self.waitlist = ReferenceWaitlist(self.ledger)
+        self.fleet = ReferenceFleet(clock)
         self.timeline = ReferenceTimelineStore(self.ledger)
         self.pass_keys = ReferencePassKeyStore(clock)
         self.stock = ReferenceStockStore()
@@ -45,7 +47,7 @@ class ReferenceShop:
     def stores(self) -> tuple[object, ...]:
         """Everything that a port is kept by."""
         ledger = (self.sales, self.orders, self.audits, self.lines, self.draws, self.payments, self.charges)
-        return (*ledger, self.reports, self.timeline, self.waitlist, self.pass_keys, self.stock, self.line)
+        return (*ledger, self.reports, self.timeline, self.waitlist, self.fleet, self.pass_keys, self.stock, self.line)
 
     async def all_orders(self, sale_id: str) -> list[Order]:
         return self.ledger.orders_of(sale_id)

@@ -1,0 +1,125 @@
+"""Pages fetched before a sale, from a server that behaves like a CDN, or does not."""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from conformance.ledger_bench import HOUR, LedgerBench
+from conformance.ledgers import MemoryLedger
+from day.test_scaling import server
+from doorbuster.adapters.fetching import HttpFetcher
+from doorbuster.domain.plan import Plan, plan_problems
+from doorbuster.engine.day_ports import Asked, StepFailed, StepSkipped
+from doorbuster.engine.prewarming import Prewarming
+from doorbuster.reference.clock import ManualClock
+
+
+class Cdn:
+    """Each address is a miss the first time; `bad` ones fail so often."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.bad: dict[str, int] = {}
+        self.most_at_once = self.now = 0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.now += 1
+        self.most_at_once = max(self.now, self.most_at_once)
+        self.asked[request.path] += 1
+        times = self.asked[request.path]
+        self.now -= 1
+        if times <= self.bad.get(request.path, 0):
+            return web.Response(status=503)
+        headers = {"Cache-Control": "public, max-age=60", "X-Cache": "MISS" if times == 1 else "HIT"}
+        return web.Response(text="page", headers=headers)
+
+
+@asynccontextmanager
+async def cdn() -> AsyncGenerator[tuple[Cdn, str]]:
+    behaved = Cdn()
+    async with server(behaved.answer) as url:
+        yield behaved, url
+
+
+async def asked(*pages: str) -> Asked:
+    bench = LedgerBench(MemoryLedger(ManualClock()))
+    sale = await bench.sale(start_ms=bench.now_ms() + HOUR, end_ms=bench.now_ms() + 2 * HOUR)
+    return Asked(sale=sale, plan=Plan(pages=pages), now_ms=bench.now_ms(), attempt=1)
+
+
+async def warm(url: str, *pages: str) -> dict[str, object]:
+    fetcher = HttpFetcher(timeout_s=5)
+    try:
+        return dict(await Prewarming(fetcher, url).step(await asked(*pages)))
+    finally:
+        await fetcher.close()
+
+
+async def test_pages_are_cached_and_it_is_seen() -> None:
+    async with cdn() as (behaved, url):
+        detail = await warm(url, "/sale", "/app.js", f"{url}/logo.svg", "/sale")
+
+    assert (detail["fetched"], detail["failed"], detail["cacheable"], detail["from_cache"]) == (3, 0, 3, 3)
+    assert behaved.asked == {"/sale": 2, "/app.js": 2, "/logo.svg": 2}
+
+
+async def test_page_that_fails_at_first_is_tried_again() -> None:
+    async with cdn() as (behaved, url):
+        behaved.bad["/sale"] = 2
+        assert (await warm(url, "/sale"))["failed"] == 0
+
+
+async def test_page_that_fails_is_named_and_the_others_are_fetched() -> None:
+    async with cdn() as (behaved, url):
+        behaved.bad["/sale"] = 99
+        with pytest.raises(StepFailed, match=r"1 of 2 addresses: .*/sale: 503") as problem:
+            await warm(url, "/sale", "/app.js")
+    assert problem.value.detail["fetched"] == 1
+
+
+async def test_server_that_is_away() -> None:
+    async with cdn() as (_, url):
+        pass
+    with pytest.raises(StepFailed, match="ClientConnectorError"):
+        await warm(url, "/sale")
+
+
+async def test_many_pages_come_a_few_at_a_time() -> None:
+    async with cdn() as (behaved, url):
+        detail = await warm(url, *(f"/{number}" for number in range(100)))
+    assert detail["fetched"] == 100
+    assert behaved.most_at_once <= 8
+
+
+async def test_nothing_to_fetch() -> None:
+    with pytest.raises(StepSkipped, match="names no pages"):
+        await warm("http://127.0.0.1:9")
+    with pytest.raises(StepSkipped, match="DOORBUSTER_CDN_BASE_URL"):
+        await warm("", "/sale")
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (Plan(expected_crowd=-1), "expected_crowd"),
+        (Plan(pages=("sale",)), r"pages\[0\]"),
+        (Plan(pages=("/a b",)), r"pages\[0\]"),
+        (Plan(pages=("javascript:x",)), r"pages\[0\]"),
+        (Plan(pages=("/a",) * 201), "more than 200"),
+        (Plan(rehearsal_multiple=11), "rehearsal_multiple"),
+        (Plan(thresholds={"tea": 1}), "no rule 'tea'"),
+        (Plan(thresholds={"error-rate": float("nan")}), "error-rate"),
+    ],
+)
+def test_plan_that_cannot_be(plan: Plan, words: str) -> None:
+    import re
+
+    assert any(re.search(words, problem) for problem in plan_problems(plan, frozenset({"error-rate"})))
+
+
+def test_plan_that_can_be() -> None:
+    pages: Sequence[str] = ("/", "https://cdn.example.com/x.js")
+    assert plan_problems(Plan(expected_crowd=5, pages=tuple(pages)), frozenset()) == []
