@@ -61,6 +61,15 @@ BREAKER_OPEN = Gauge(
     "1 while no charge is begun because the payment gateway does not answer.",
     multiprocess_mode="livemax",
 )
+SAMPLE = Gauge(
+    "doorbuster_sale_sample",
+    "The latest sample of a running sale, by figure; what could not be read is not changed.",
+    ["sale_id", "figure"],
+    multiprocess_mode="livemostrecent",
+)
+ALERT = Gauge(
+    "doorbuster_sale_alert", "1 while a rule alarms.", ["sale_id", "rule"], multiprocess_mode="livemostrecent"
+)
 LISTENERS = Gauge("doorbuster_live_connections", "Buyers who listen to a line.", multiprocess_mode="livesum")
 LIVE_MESSAGES = Counter("doorbuster_live_messages", "Places told to buyers who listen.")
 WEBHOOK_BACKLOG = Gauge("doorbuster_webhook_backlog", "Events that are not delivered yet.", multiprocess_mode="livemax")
@@ -76,15 +85,34 @@ class Telemetry:
 
     def __init__(self) -> None:
         self._answers: Tally[str] = Tally()
+        self._untold: Tally[str] = Tally()
+        self._took: Tally[int] = Tally()
         self._carried: dict[str, float] = {}
 
     def count(self, code: str) -> None:
         """One answer with this code (`ok` for success)."""
         self._answers[code] += 1
 
+    def took(self, seconds: float) -> None:
+        """One answer was made in this time. Kept as the power of two of 64 microseconds above it: what is asked
+        of these counts later is whether answers are slow, not by how many microseconds."""
+        self._took[int(seconds * 15_625).bit_length()] += 1
+
+    def give_back_traffic(self, codes: Mapping[str, int], took: Mapping[int, int]) -> None:
+        """What could not be told is told with the next: errors are what has to be told most when a store is away."""
+        self._untold.update(codes)
+        self._took.update(took)
+
+    def take_traffic(self) -> tuple[Mapping[str, int], Mapping[int, int]]:
+        """Answers by code and by time since the last call."""
+        codes, self._untold = self._untold, Tally()
+        took, self._took = self._took, Tally()
+        return codes, took
+
     def publish(self) -> None:
         """Carry the integers into the metrics."""
         answers, self._answers = self._answers, Tally()
+        self._untold.update(answers)
         for code, number in answers.items():
             ANSWERS.labels(code).inc(number)
 

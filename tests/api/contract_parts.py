@@ -38,4 +38,5 @@ BUYER = " ".join(getattr(part, "BUYER", "") for part in _MARKED)
 OPERATOR = " ".join(name for part in _MARKED for name in getattr(part, "OPERATOR", "").split())
 ANYONE = contract_waitlist.ANYONE
 WITH_BODY = " ".join(part.WITH_BODY for part in _MARKED)
+BY_PAGE = "list-samples list-alerts"
 NO_SALE = " ".join(part.NO_SALE for part in _MARKED)

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from api.gate import Answer, Gate
+from doorbuster.domain.alerts import Alert
+from doorbuster.engine.monitoring import Sample
 from doorbuster.engine.scaling import GateBeat
 
 Case = Callable[[Gate], Awaitable[Answer]]
@@ -13,11 +15,13 @@ PATHS: dict[str, tuple[str, str, object]] = {
     "run-step": ("POST", "/v1/admin/sales/{sale}/timeline/warm-up/run", {}),
     "skip-step": ("POST", "/v1/admin/sales/{sale}/timeline/warm-up/skip", {"reason": "none is needed"}),
     "sale-plan": ("GET", "/v1/admin/sales/{sale}/plan", None),
+    "list-samples": ("GET", "/v1/admin/sales/{sale}/samples", None),
+    "list-alerts": ("GET", "/v1/admin/sales/{sale}/alerts", None),
     "list-gates": ("GET", "/v1/admin/gates", None),
     "set-plan": ("PUT", "/v1/admin/sales/{sale}/plan", {"expected_crowd": 10}),
 }
 OPERATOR = " ".join(PATHS)
-NO_SALE = "sale-timeline skip-step sale-plan set-plan"
+NO_SALE = "list-samples list-alerts sale-timeline skip-step sale-plan set-plan"
 WITH_BODY = "run-step skip-step set-plan"
 PLAN = {"expected_crowd": 500, "pages": ["/sale"], "rehearse": False, "rehearsal_multiple": 2, "reason": "announced"}
 
@@ -85,4 +89,23 @@ async def _(gate: Gate) -> Answer:
     await gate.shop.fleet.beat(GateBeat(gate_id="g", host="h", pid=1, ready=True, clock_offset_ms=600_000))
     answer = await gate.admin("GET", "/gates")
     assert answer.json["ready"] == 1
+    return answer
+
+
+@case("list-samples", "200")
+async def _(gate: Gate) -> Answer:
+    sample = Sample(at_ms=gate.clock.now_ms(), status="ACTIVE", free=3, held=0, sold=0, log_size=1, p99_ms=2.0)
+    await gate.shop.monitor.keep(gate.sale_id, sample)
+    answer = await gate.admin("GET", f"/sales/{gate.sale_id}/samples")
+    assert answer.json["samples"][0]["p99_ms"] == 2.0
+    return answer
+
+
+@case("list-alerts", "200")
+async def _(gate: Gate) -> Answer:
+    now = gate.clock.now_ms()
+    alert = Alert(rule="error-rate", value=0.5, worst=0.6, opened_ms=now, fired_ms=now)
+    await gate.shop.monitor.note_alerts(gate.sale_id, [alert])
+    answer = await gate.admin("GET", f"/sales/{gate.sale_id}/alerts")
+    assert (answer.json["firing"], answer.json["alerts"][0]["rule"]) == (1, "error-rate")
     return answer

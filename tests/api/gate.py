@@ -75,6 +75,9 @@ class _Counts:
     def count(self, code: str) -> None:
         self.answers[code] += 1
 
+    def took(self, seconds: float) -> None:
+        assert seconds >= 0
+
 
 class Answer:
     """A reply, read."""
@@ -149,6 +152,7 @@ class Gate:
             ),
             planning=Planning(shop.sales, shop.timeline, frozenset(), {}),
             fleet=shop.fleet,
+            monitor=shop.monitor,
             waitlist=Waitlist(shop.waitlist, self.board, clock),
             webhooks=Webhooks(store=self.endpoints, sender=self.sender, clock=clock, ids=ids),
             ready=self._ready,

@@ -195,7 +195,7 @@ cases_for(
     "invalid-request",
     _bad_body,
 )
-cases_for("list-sales list-orders list-reports", "invalid-request", _bad_query)
+cases_for(f"list-sales list-orders list-reports {contract_parts.BY_PAGE}", "invalid-request", _bad_query)
 cases_for("change-sale warm-up-sale open-sale pause-sale resume-sale rebuild-sale set-blocklist", "conflict", _over)
 cases_for("reserve join place leave", "ended", _over)
 cases_for("reserve pay", "idempotency-key-missing", _without_key)

@@ -228,12 +228,12 @@ async def test_command_is_told_the_number(tmp_path: Path) -> None:
     [
         (["/nowhere/to/be/found"], "cannot be run"),
         ([sys.executable, "-c", "print('quota'); raise SystemExit(3)"], "ended with 3: quota"),
-        ([sys.executable, "-c", "import time; time.sleep(60)"], "was not done"),
+        ([sys.executable, "-c", "import signal; signal.pause()"], "was not done"),
     ],
 )
 async def test_command_that_fails(command: list[str], words: str) -> None:
     with pytest.raises(StepFailed, match=words):
-        await CommandScaler(command, within_s=2.0 if "sleep" in command[-1] else 30.0).scale(2, "s")
+        await CommandScaler(command, within_s=2.0 if "pause" in command[-1] else 30.0).scale(2, "s")
 
 
 @asynccontextmanager

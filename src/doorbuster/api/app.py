@@ -16,6 +16,7 @@ from doorbuster.api.gateway_news import gateway_news_routes
 from doorbuster.api.keys import PublishedKeys
 from doorbuster.api.line_shapes import JoinBody, PlaceView
 from doorbuster.api.money import money_routes
+from doorbuster.api.monitor import monitor_routes
 from doorbuster.api.openapi import document
 from doorbuster.api.operators import OperatorRoutes
 from doorbuster.api.pace import Pace
@@ -110,6 +111,7 @@ class Api:
                 *_queue_routes(QueueRoutes(services, clock, buyers, pace)),
                 *_operator_routes(operator, services, self.system),
                 *fleet_routes(services, operator.guarded),
+                *monitor_routes(services, clock, operator.guarded),
                 *timeline_routes(services, operator.guarded),
                 *money_routes(services, operator.guarded),
                 *gateway_news_routes(services.newsroom),
@@ -120,7 +122,7 @@ class Api:
         )
         self.system.openapi = document(table)
         token = settings.admin_token.get_secret_value()
-        self.dispatch = Dispatch(table, services.counters, ids, lambda sent: is_operator(sent, token))
+        self.dispatch = Dispatch(table, services.counters, clock, ids, lambda sent: is_operator(sent, token))
 
 
 def create_app(services: Services, settings: Settings, clock: Clock, ids: Ids) -> Api:

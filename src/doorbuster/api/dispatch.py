@@ -15,7 +15,7 @@ from doorbuster.api.routes import Caller, Match, Route, Table
 from doorbuster.api.services import Counts
 from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code, Refusal
-from doorbuster.engine.ports import Ids, OutcomeUnknown, StoreUnavailable
+from doorbuster.engine.ports import Clock, Ids, OutcomeUnknown, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +26,11 @@ _UNAVAILABLE_MS: Final = limits.RETRY_AFTER_SECONDS_UNAVAILABLE * 1000
 class Dispatch:
     """One per gate. `is_operator` judges an Authorization header."""
 
-    def __init__(self, table: Table, counters: Counts, ids: Ids, is_operator: Callable[[bytes | None], bool]) -> None:
+    def __init__(
+        self, table: Table, counters: Counts, clock: Clock, ids: Ids, is_operator: Callable[[bytes | None], bool]
+    ) -> None:
         self.table = table
+        self._monotonic = clock.monotonic
         self._counters = counters
         self._ids = ids
         self._is_operator = is_operator
@@ -35,6 +38,7 @@ class Dispatch:
 
     async def answer(self, request: Request) -> Reply:
         """The reply to any request whatsoever."""
+        begun = self._monotonic()
         match = self.table.match(request.method, request.path)
         if isinstance(match, Match):
             request.parameters = match.parameters
@@ -43,6 +47,7 @@ class Dispatch:
         else:
             reply = _no_route(match)
         self._counters.count(reply.code)
+        self._counters.took(self._monotonic() - begun)
         given = request.header(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
             return reply.with_header(b"x-request-id", given)

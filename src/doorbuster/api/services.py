@@ -10,6 +10,7 @@ from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.drawing import Drawing
 from doorbuster.engine.external import External
 from doorbuster.engine.money_ports import ChargeStore
+from doorbuster.engine.monitoring import MonitorStore
 from doorbuster.engine.news import Newsroom
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
@@ -31,6 +32,7 @@ class Counts(Protocol):
     """Counts answers by code; called once per request, so it has to be cheap."""
 
     def count(self, code: str) -> None: ...
+    def took(self, seconds: float) -> None: ...
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +51,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     planning: Planning
     waitlist: Waitlist
     fleet: Fleet
+    monitor: MonitorStore
     webhooks: Webhooks
     refunding: Refunding
     reconciler: Reconciler

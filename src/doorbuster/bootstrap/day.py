@@ -12,6 +12,7 @@ from doorbuster.adapters.paging import OnCallPager
 from doorbuster.adapters.postgres.fleet import PostgresPages
 from doorbuster.adapters.scaling import build_scaler
 from doorbuster.agents.loop import Agent
+from doorbuster.agents.monitor import MonitorAgent
 from doorbuster.agents.notifier import NotifierAgent
 from doorbuster.agents.pager import PagerAgent
 from doorbuster.agents.timeline import TimelineAgent
@@ -20,6 +21,7 @@ from doorbuster.bootstrap.world import World
 from doorbuster.domain.timeline import StepName
 from doorbuster.engine.day_ports import Step
 from doorbuster.engine.day_steps import End, FinalAudit, Settle, Start, WarmUp
+from doorbuster.engine.monitoring import Monitoring
 from doorbuster.engine.notifying import NoticeSender
 from doorbuster.engine.paging import OnCall
 from doorbuster.engine.prewarming import Prewarming
@@ -64,7 +66,27 @@ class Day:
             ids=world.ids,
         )
         notifier = NotifierAgent(sender, world.clock, settings.mail_rate_per_second)
-        self.agents: Sequence[Agent] = (TimelineAgent(self._runner), notifier, PagerAgent(self.on_call))
+        self.agents: Sequence[Agent] = (
+            TimelineAgent(self._runner),
+            notifier,
+            PagerAgent(self.on_call),
+            self._monitor(),
+        )
+
+    def _monitor(self) -> MonitorAgent:
+        world = self._world
+        monitoring = Monitoring(
+            store=world.monitor,
+            sales=world.sales,
+            stock=world.stock,
+            memory=world.stock,
+            audits=world.audits,
+            fleet=world.fleet,
+            timeline=world.timeline,
+            on_call=self.on_call,
+            clock=world.clock,
+        )
+        return MonitorAgent(monitoring, world.monitor, self.on_call, world.clock)
 
     async def stop(self) -> None:
         await self._runner.stop()

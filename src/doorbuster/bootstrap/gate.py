@@ -23,6 +23,7 @@ from doorbuster.domain import limits
 from doorbuster.engine.describing import Describer
 from doorbuster.engine.entering import Entering
 from doorbuster.engine.external import External
+from doorbuster.engine.monitoring import Traffic
 from doorbuster.engine.news import Newsroom
 from doorbuster.engine.operating import Operating
 from doorbuster.engine.ordering import Ordering
@@ -43,6 +44,7 @@ _WATCH_S = 1.0
 """Age of the pulse and the length of a line."""
 _KEYS_S = 30.0
 _BEAT_S = 2.0
+_TRAFFIC_S = 5.0
 """How often a gate says that it is there."""
 _BOARD_AGE_READY_S = 5.0
 """A gate whose rows are older answers from memory only: it asks to be left alone until the ledger is back."""
@@ -69,6 +71,7 @@ async def _gate(settings: Settings, fd: int | None) -> None:
         beats.every(_WATCH_S, "lines", watch.refresh)
         gate_id = world.ids.new_id()
         beats.every(_BEAT_S, "fleet", lambda: _beat(world, gate_id))
+        beats.every(_TRAFFIC_S, "traffic", lambda: _tell_traffic(world))
         beats.every(_WATCH_S, "waitlists", world.waitlist.refresh)
         beats.every(_KEYS_S, "ticket keys", tickets.refresh)
         beats.every(_KEYS_S, "pass keys", passes.refresh)
@@ -149,6 +152,7 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         planning=world.planning,
         waitlist=world.waitlist,
         fleet=world.fleet,
+        monitor=world.monitor,
         webhooks=_webhooks(world),
         operating=Operating(
             sales=world.sales,
@@ -216,6 +220,15 @@ async def _beat(world: World, gate_id: str) -> None:
         clock_offset_ms=world.clock.now_ms() - wall_ms(),
     )
     await world.fleet.beat(beat)
+
+
+async def _tell_traffic(world: World) -> None:
+    codes, took = world.telemetry.take_traffic()
+    try:
+        await world.monitor.add_traffic(Traffic(codes=codes, took=took))
+    except StoreUnavailable:
+        world.telemetry.give_back_traffic(codes, took)
+        raise
 
 
 async def _leave(world: World, gate_id: str) -> None:

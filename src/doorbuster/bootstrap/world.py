@@ -19,6 +19,7 @@ from doorbuster.adapters.postgres.charges import PostgresChargeStore
 from doorbuster.adapters.postgres.draws import PostgresDrawLedger
 from doorbuster.adapters.postgres.fleet import PostgresFleet
 from doorbuster.adapters.postgres.lines import PostgresLineLedger
+from doorbuster.adapters.postgres.monitor import PostgresMonitor
 from doorbuster.adapters.postgres.news import PostgresNewsStore
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
@@ -33,6 +34,7 @@ from doorbuster.adapters.system import SystemClock, SystemIds
 from doorbuster.adapters.valkey.line import ValkeyLineStore
 from doorbuster.adapters.valkey.store import ValkeyStockStore
 from doorbuster.config import Settings
+from doorbuster.domain.alerts import ALERT_RULES
 from doorbuster.domain.notices import NoticeKind
 from doorbuster.domain.timeline import StepName
 from doorbuster.engine.auditing import Auditing
@@ -76,6 +78,7 @@ class World:
         self.draws = PostgresDrawLedger(database)
         self.shop_events = PostgresShopEvents(database)
         self.notices = PostgresWaitlist(database)
+        self.monitor = PostgresMonitor(database)
         self.fleet = PostgresFleet(database)
         self.timeline = PostgresTimelineStore(database)
         self.sender = HttpSender(allow_private=settings.webhooks_allow_private)
@@ -96,7 +99,7 @@ class World:
         self.news = PostgresNewsStore(database, self.gateway.name)
         self.reconciler = Reconciler(sales=self.sales, balance=self.balance, gateway=self.gateway, clock=clock)
         self.notifying = Notifying(self.notices, clock)
-        self.planning = Planning(self.sales, self.timeline, frozenset(), self._progress())
+        self.planning = Planning(self.sales, self.timeline, ALERT_RULES, self._progress())
         self.reporting = Reporting(
             sales=self.sales, audits=self.audits, figures=self.timeline, timeline=self.timeline, clock=clock
         )

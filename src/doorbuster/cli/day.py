@@ -95,6 +95,52 @@ def plan(
 
 
 @sale_app.command()
+def samples(
+    *,
+    sale: Sale,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, the newest first.")] = 20,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """What the sale looked like every half minute."""
+    found = client.Operator(url, data_dir, as_json=as_json).ask("GET", f"{path_of(sale)}/samples?limit={limit}")
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    names = [
+        "at",
+        "free",
+        "held",
+        "sold",
+        "waiting",
+        "answers_per_s",
+        "granted_per_s",
+        "error_rate",
+        "p99_ms",
+        "gates_ready",
+    ]
+    rows = [["?" if row[name] is None else str(row[name]) for name in names] for row in found["samples"]]
+    print_table([name.replace("_", " ") for name in names], rows)
+
+
+@sale_app.command()
+def alerts(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """What was alarming about the sale. Exit code 1 while something is."""
+    found = client.Operator(url, data_dir, as_json=as_json).ask("GET", f"{path_of(sale)}/alerts")
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        rows = [
+            [row["rule"], row["severity"], row["fired_at"] or "", row["resolved_at"] or "FIRING", row["words"]]
+            for row in found["alerts"]
+        ]
+        print_table(["rule", "severity", "from", "until", "what"], rows)
+    if found["firing"]:
+        raise typer.Exit(client.REFUSED)
+
+
+@sale_app.command()
 def block(
     *,
     sale: Sale,
@@ -110,6 +156,21 @@ def block(
         print(json.dumps(answer, indent=2))
     else:
         print(f"{answer['total']} accounts are blocked: {answer['added']} new, {answer['removed']} no longer.")
+
+
+def show_gates(url: str | None, folder: Path | None, *, as_json: bool) -> int:
+    """Prints the gates; returns how many are ready."""
+    found = client.Operator(url, folder, as_json=as_json).ask("GET", "/gates")
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        rows = [
+            [gate["host"], str(gate["pid"]), "ready" if gate["ready"] else "not ready", f"{gate['clock_offset_ms']} ms"]
+            for gate in found["gates"]
+        ]
+        print_table(["host", "pid", "", "clock off by"], rows)
+    ready: int = found["ready"]
+    return ready
 
 
 def _show(found: dict[str, Any], *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from doorbuster.cli.day import sale_app
 from doorbuster.cli.keys import keys_app
+from doorbuster.cli.options import DataDir, Json, Url
 from doorbuster.cli.order import order_app
 from doorbuster.cli.token import token_app
 from doorbuster.cli.verify import verify_app
@@ -188,6 +189,15 @@ def demo(
             as_json=as_json,
         )
     )
+
+
+@app.command("gates")
+def list_gates(url: Url = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """The gates that were heard of in the last ten seconds. Exit code 1 if none is ready."""
+    from doorbuster.cli.day import show_gates  # noqa: PLC0415
+
+    if not show_gates(url, data_dir, as_json=as_json):
+        raise typer.Exit(1)
 
 
 @app.command()

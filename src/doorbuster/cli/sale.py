@@ -164,7 +164,12 @@ def report(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json 
         print(json.dumps(found, indent=2))
         return
     judged = found.pop("calibration")
+    steps = found.pop("timeline")
+    for part in ("orders", "money", "pace", "fairness"):
+        found.update({f"{part}: {name.replace('_', ' ')}": value for name, value in found.pop(part).items()})
     _print(found, as_json=False)
+    missed = [f"{step['step']} ({step['state']}: {step['reason']})" for step in steps if step["state"] in _MISSED]
+    print(f"\nSteps of the day: {sum(step['state'] == 'done' for step in steps)} done" + _list(", not done: ", missed))
     if judged is None or judged["brier"] is None:
         return
     print(f"\nChances told in line: Brier score {judged['brier']:.3f}; of always telling the average")
@@ -192,6 +197,13 @@ def reports(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json
         return
     shown = [[row["last_at"], row["order_id"], row["kind"], row["reference"], row["finding"]] for row in rows]
     print_table(["when", "order", "report", "reference", "refused because"], shown)
+
+
+_MISSED = ("failed", "skipped")
+
+
+def _list(before: str, names: list[str]) -> str:
+    return before + "; ".join(names) if names else ""
 
 
 def _verb(name: str, help_text: str) -> None:

@@ -43,7 +43,6 @@ class WarmUp:
             "units": image.available,
             "free": image.stock,
             "blocked_accounts": image.blocked,
-            "opens_ms": image.opens_ms,
         }
         wrong = [
             f"{what}: {there} there, {here} in the ledger"

@@ -15,7 +15,7 @@ from doorbuster.domain import timeline
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.timeline import STEPS, StepName, StepRow, StepState
 from doorbuster.domain.transitions import SALE_OVER
-from doorbuster.engine.day_ports import Asked, NotYet, Step, StepFailed, StepSkipped
+from doorbuster.engine.day_ports import Asked, Detail, NotYet, Step, StepFailed, StepSkipped
 from doorbuster.engine.ports import Clock, Ids, OutcomeUnknown, SaleStore, StoreUnavailable
 from doorbuster.engine.timeline_ports import Outcome, TimelineStore
 
@@ -119,7 +119,7 @@ class DayRunner:
             plan = await self._store.plan(sale.sale_id)
             asked = Asked(sale=sale, plan=plan, now_ms=now, attempt=row.attempts, forced=row.forced)
             async with asyncio.timeout(STEPS[row.step].limit_s):
-                detail = await self._steps[row.step](asked)
+                detail = await self._steps.get(row.step, _nobody)(asked)
         except StepSkipped as why:
             return Outcome(state=StepState.SKIPPED, words=_short(str(why)))
         except NotYet as why:
@@ -140,6 +140,12 @@ class DayRunner:
         started = self._clock.now_ms() >= sale.start_ms
         wait = timeline.pause_before(row.step, row.attempts, started=started)
         return Outcome(state=StepState.FAILED, words=words, detail=detail, wait_ms=wait)
+
+
+async def _nobody(asked: Asked) -> Detail:
+    """A step that this release has no hands for."""
+    del asked
+    raise StepSkipped("this release does not do it")
 
 
 def _short(words: str) -> str:

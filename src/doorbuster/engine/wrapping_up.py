@@ -28,6 +28,7 @@ class WrapUp:
         report = await self._compose(sale_id)
         if isinstance(report, Refusal):
             raise StepFailed(report.detail)
+        report["timeline"] = [step for step in report["timeline"] if step["step"] != StepName.REPORT.value]
         report["final"] = audit is not None and audit.state is StepState.DONE
         await self._store.keep_report(sale_id, report)
         money, orders = report["money"], report["orders"]

@@ -13,6 +13,7 @@ from doorbuster.reference.fleet import ReferenceFleet
 from doorbuster.reference.ledger import ReferenceLedger
 from doorbuster.reference.line import ReferenceLineStore
 from doorbuster.reference.line_ledger import ReferenceLineLedger
+from doorbuster.reference.monitor import ReferenceMonitor
 from doorbuster.reference.orders import ReferenceOrderStore
 from doorbuster.reference.payments import ReferencePaymentStore
 from doorbuster.reference.sales import ReferenceSaleStore
@@ -38,6 +39,7 @@ class ReferenceShop:
         self.reports = ReferenceReportStore(self.ledger, self.payments)
         self.waitlist = ReferenceWaitlist(self.ledger)
         self.fleet = ReferenceFleet(clock)
+        self.monitor = ReferenceMonitor(clock)
         self.timeline = ReferenceTimelineStore(self.ledger)
         self.pass_keys = ReferencePassKeyStore(clock)
         self.stock = ReferenceStockStore()
@@ -47,7 +49,17 @@ class ReferenceShop:
     def stores(self) -> tuple[object, ...]:
         """Everything that a port is kept by."""
         ledger = (self.sales, self.orders, self.audits, self.lines, self.draws, self.payments, self.charges)
-        return (*ledger, self.reports, self.timeline, self.waitlist, self.fleet, self.pass_keys, self.stock, self.line)
+        return (
+            *ledger,
+            self.reports,
+            self.timeline,
+            self.waitlist,
+            self.fleet,
+            self.monitor,
+            self.pass_keys,
+            self.stock,
+            self.line,
+        )
 
     async def all_orders(self, sale_id: str) -> list[Order]:
         return self.ledger.orders_of(sale_id)

@@ -16,6 +16,7 @@ from doorbuster.adapters.valkey.calls import Answer, Calls, CallStatistics, Othe
 from doorbuster.adapters.valkey.functions import ROWS_MAX
 from doorbuster.adapters.valkey.keys import NAMES, Name, sale_keys
 from doorbuster.adapters.valkey.mux import Limits
+from doorbuster.adapters.valkey.node import read_info
 from doorbuster.adapters.valkey.records import read_hold
 from doorbuster.adapters.valkey.takes import Takes
 from doorbuster.adapters.valkey.wire import Part
@@ -192,6 +193,12 @@ class ValkeyStockStore:
     async def drop_image(self, sale_id: str) -> None:
         others = list(sale_keys(sale_id).some(*NAMES[1:]))
         await self._on_key(sale_id, "UNLINK", NAMES[0], others)
+
+    async def memory(self, sale_id: str) -> tuple[int, int]:
+        """Bytes used by the server that has this sale, and how many it may use (0: no limit)."""
+        answer = await self._calls.run(sale_keys(sale_id).slot, ("INFO", "memory"))
+        info = read_info(answer.reply)
+        return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
 
     # ------------------------------------------------------------------------------------------------ calling
 

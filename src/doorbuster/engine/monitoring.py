@@ -1,0 +1,269 @@
+"""Looks at every running sale twice a minute, keeps what it saw, and alarms by rule.
+
+Owns: what a sample is made of. A figure that cannot be read is None and counts as unread: nothing is ever made up.
+Read next: `domain/alerts.py`, `agents/monitor.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from doorbuster.domain.alerts import Alert, judge, severity_of, words_of
+from doorbuster.domain.audit import Verdict
+from doorbuster.domain.sale import Sale
+from doorbuster.domain.transitions import SALE_OVER, SaleStatus
+from doorbuster.engine.day_ports import PageCall
+from doorbuster.engine.paging import OnCall
+from doorbuster.engine.ports import AuditStore, Clock, OutcomeUnknown, SaleStore, StockStore, StoreUnavailable
+from doorbuster.engine.scaling import Fleet
+from doorbuster.engine.timeline_ports import TimelineStore
+
+log = structlog.get_logger(__name__)
+
+SAMPLE_MS: Final = 30_000
+TRAFFIC_SLOT_MS: Final = 10_000
+_ERRORS: Final = frozenset({"unavailable"})
+_DECISIONS: Final = frozenset(
+    {"sold-out", "all-held", "already-purchased", "limit-exceeded", "blocked", "not-started", "paused", "ended"}
+)
+"""Refusals that are decisions about a unit; with the orders made they are what the engine decided."""
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers of all gates in some time. `took` counts them by k: they took less than 2**k * 64 microseconds."""
+
+    codes: Mapping[str, int] = {}
+    took: Mapping[int, int] = {}
+
+    @property
+    def answers(self) -> int:
+        return sum(self.codes.values())
+
+    def quantile_ms(self, share: float) -> float | None:
+        """An upper bound within a factor of two; None without answers."""
+        total, seen = sum(self.took.values()), 0
+        for power in sorted(self.took):
+            seen += self.took[power]
+            if seen >= share * total:
+                return 2**power * 0.064
+        return None
+
+
+class LedgerFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What only the ledger knows. `granted`: orders made since `log_size`."""
+
+    expiry_lag_ms: float
+    recirculation_lag_ms: float
+    granted: float
+    quarantined: float
+    database_connections_share: float
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """A sale at one moment. None: it could not be read. Rates are of all gates and all sales together, since the sample
+    before; `decisions_per_s` are refusals of units and orders made."""
+
+    at_ms: int
+    status: str
+    free: int
+    held: int
+    sold: int
+    log_size: int
+    waiting: int | None = None
+    answers_per_s: float | None = None
+    decisions_per_s: float | None = None
+    error_rate: float | None = None
+    p99_ms: float | None = None
+    granted_per_s: float | None = None
+    expiry_lag_ms: float | None = None
+    recirculation_lag_ms: float | None = None
+    quarantined: float | None = None
+    valkey_memory_bytes: int | None = None
+    valkey_memory_share: float | None = None
+    database_connections_share: float | None = None
+    gates_ready: float | None = None
+    drifted: float | None = None
+    unread: float = 0.0
+
+
+class MonitorStore(Protocol):
+    """May raise StoreUnavailable or OutcomeUnknown."""
+
+    async def add_traffic(self, traffic: Traffic) -> None:
+        """Of one gate since it last said so. Not idempotent: after OutcomeUnknown it is not repeated."""
+        ...
+
+    async def traffic(self, since_ms: int, until_ms: int) -> Traffic: ...
+    async def take_mark(self, sale_id: str, *, every_ms: int) -> bool:
+        """Whether the caller is to sample the sale now: one caller in `every_ms`."""
+        ...
+
+    async def ledger(self, sale_id: str, log_size: int) -> LedgerFigures: ...
+    async def keep(self, sale_id: str, sample: Sample) -> None: ...
+    async def samples(self, sale_id: str, *, before_ms: int, limit: int) -> Sequence[Sample]:
+        """The newest first."""
+        ...
+
+    async def open_alerts(self, sale_id: str) -> Mapping[str, Alert]: ...
+    async def note_alerts(self, sale_id: str, alerts: Sequence[Alert]) -> None: ...
+    async def alerts(self, sale_id: str, *, limit: int) -> Sequence[Alert]:
+        """Those that fired, the newest first."""
+        ...
+
+    async def prune(self) -> int:
+        """Drop what is older than thirty days."""
+        ...
+
+
+class Memory(Protocol):
+    async def memory(self, sale_id: str) -> tuple[int, int]:
+        """Bytes used by the server that has this sale, and how many it may use (0: no limit)."""
+        ...
+
+
+class Monitoring:
+    def __init__(
+        self,
+        *,
+        store: MonitorStore,
+        sales: SaleStore,
+        stock: StockStore,
+        memory: Memory,
+        audits: AuditStore,
+        fleet: Fleet,
+        timeline: TimelineStore,
+        on_call: OnCall,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._sales = sales
+        self._stock = stock
+        self._memory = memory
+        self._audits = audits
+        self._fleet = fleet
+        self._timeline = timeline
+        self._on_call = on_call
+        self._clock = clock
+        self.latest: dict[str, Sample] = {}
+        """By sale, what this process saw last."""
+        self.firing: dict[str, frozenset[str]] = {}
+        """By sale, the rules that alarm."""
+
+    async def run_once(self) -> Mapping[str, int]:
+        """One pass over the live sales; those that another worker sampled just now are left to it."""
+        sampled = fired = 0
+        for sale in await self._sales.live():
+            if not self._watched(sale) or not await self._store.take_mark(sale.sale_id, every_ms=SAMPLE_MS):
+                continue
+            sample = await self.look(sale)
+            await self._store.keep(sale.sale_id, sample)
+            self.latest[sale.sale_id] = sample
+            fired += await self._alarm(sale, sample)
+            sampled += 1
+        return {"sampled": sampled, "fired": fired}
+
+    def _watched(self, sale: Sale) -> bool:
+        """From an hour before the start until nothing is held any more."""
+        return sale.status is not SaleStatus.SCHEDULED or sale.start_ms - self._clock.now_ms() <= 3_600_000
+
+    async def look(self, sale: Sale) -> Sample:
+        """A sample of the sale now. What cannot be read is None."""
+        now = self._clock.now_ms()
+        before = next(iter(await self._store.samples(sale.sale_id, before_ms=now, limit=1)), None)
+        # Slots that are whole: what is being counted now belongs to the next sample.
+        until = now - now % TRAFFIC_SLOT_MS
+        since = max(until - 4 * SAMPLE_MS, 0 if before is None else before.at_ms - before.at_ms % TRAFFIC_SLOT_MS)
+        since = min(since, until - TRAFFIC_SLOT_MS) if before is not None else until - SAMPLE_MS
+        figures: dict[str, float | int | None] = {}
+        unread = 0
+        for read in (
+            lambda: self._traffic(since, until),
+            lambda: self._of_ledger(sale, before, now),
+            lambda: self._of_stock(sale),
+            self._of_gates,
+            lambda: self._of_audit(sale),
+        ):
+            try:
+                figures |= await read()
+            except (StoreUnavailable, OutcomeUnknown):
+                unread += 1
+        return Sample(
+            at_ms=now,
+            status=sale.status.value,
+            free=sale.quantity_available - sale.quantity_sold,
+            held=sale.quantity_sold - sale.quantity_paid,
+            sold=sale.quantity_paid,
+            log_size=sale.log_size,
+            unread=float(unread),
+            **figures,  # pyright: ignore[reportArgumentType] - by name, and checked by the struct's users
+        )
+
+    async def _traffic(self, since_ms: int, until_ms: int) -> dict[str, float | int | None]:
+        found = await self._store.traffic(since_ms, until_ms)
+        seconds = max(1.0, (until_ms - since_ms) / 1000)
+        errors = sum(count for code, count in found.codes.items() if code in _ERRORS)
+        decisions = sum(count for code, count in found.codes.items() if code in _DECISIONS)
+        return {
+            "answers_per_s": round(found.answers / seconds, 1),
+            "decisions_per_s": round(decisions / seconds, 1),
+            "error_rate": errors / found.answers if found.answers else 0.0,
+            "p99_ms": found.quantile_ms(0.99),
+        }
+
+    async def _of_ledger(self, sale: Sale, before: Sample | None, now_ms: int) -> dict[str, float | int | None]:
+        found = await self._store.ledger(sale.sale_id, sale.log_size if before is None else before.log_size)
+        seconds = None if before is None else max(0.001, (now_ms - before.at_ms) / 1000)
+        return {
+            "expiry_lag_ms": found.expiry_lag_ms,
+            "recirculation_lag_ms": found.recirculation_lag_ms,
+            "quarantined": found.quarantined,
+            "database_connections_share": found.database_connections_share,
+            "granted_per_s": None if seconds is None else round(found.granted / seconds, 2),
+        }
+
+    async def _of_stock(self, sale: Sale) -> dict[str, float | int | None]:
+        image = await self._stock.summary(sale.sale_id)
+        used, most = await self._memory.memory(sale.sale_id)
+        return {
+            "waiting": None if image is None else image.waiting,
+            "valkey_memory_bytes": used,
+            "valkey_memory_share": used / most if most else 0.0,
+        }
+
+    async def _of_gates(self) -> dict[str, float | int | None]:
+        return {"gates_ready": float(sum(gate.ready for gate in await self._fleet.gates()))}
+
+    async def _of_audit(self, sale: Sale) -> dict[str, float | int | None]:
+        latest = await self._audits.latest(sale.sale_id)
+        return {"drifted": None if latest is None else float(latest.verdict is Verdict.DRIFTED)}
+
+    async def _alarm(self, sale: Sale, sample: Sample) -> int:
+        """Open, fire and resolve; whoever is on duty hears of what fires, and of its end."""
+        thresholds = (await self._timeline.plan(sale.sale_id)).thresholds
+        known = await self._store.open_alerts(sale.sale_id)
+        figures = msgspec.structs.asdict(sample)
+        if sale.status in SALE_OVER:
+            figures["gates_ready"] = None  # nobody comes any more
+        changed = judge(figures, known, thresholds, sample.at_ms)
+        await self._store.note_alerts(sale.sale_id, changed)
+        now_open = {**known, **{alert.rule: alert for alert in changed}}
+        self.firing[sale.sale_id] = frozenset(rule for rule, alert in now_open.items() if alert.firing)
+        fired = 0
+        for alert in changed:
+            key = f"{alert.rule} {sale.sale_id}"
+            if alert.firing:
+                fired += not (alert.rule in known and known[alert.rule].firing)
+                await self._on_call.call(
+                    PageCall(
+                        key=key,
+                        title=f"{alert.rule}: {sale.title}",
+                        text=words_of(alert, thresholds),
+                        severity=severity_of(alert),
+                        sale_id=sale.sale_id,
+                    )
+                )
+            elif alert.resolved_ms is not None and alert.fired_ms is not None:
+                await self._on_call.resolve(key, f"{alert.rule} is good again")
+        return fired
