@@ -49,7 +49,7 @@ def test_error_rate(values: tuple[float | None, ...], told: list[str]) -> None:
 
 
 def test_figure_that_is_bad_when_it_is_low() -> None:
-    assert run("gates_ready", 2.0, 1.0, 0.0, 1.0, 1.0) == ["-", "-", "FIRING", "FIRING", "over"]
+    assert run("gates_ready", 1.0, 0.0, 0.0, 1.0, 1.0) == ["-", "pending", "FIRING", "FIRING", "over"]
 
 
 def test_thresholds_of_the_sale() -> None:

@@ -56,7 +56,7 @@ RULES: Final = (
         words="a unit that came back has waited for {value:.0f} ms to be on sale; is a worker running?",
     ),
     AlertRule(
-        name="gates-ready", figure="gates_ready", threshold=1.0, below=True, samples=1, section="too-few-gates",
+        name="gates-ready", figure="gates_ready", threshold=1.0, below=True, section="too-few-gates",
         words="{value:.0f} gates are ready; buyers get no answer",
     ),
     AlertRule(
