@@ -71,8 +71,7 @@ class Settings(BaseSettings):
     """Live connections one gate takes, about 20 KB each; beyond them buyers poll."""
 
     public_url: str = ""
-    """Where buyers reach the gates, as in https://sale.example.com: rehearsals go there and links in mails lead there;
-    `up` sets its own address."""
+    """Where buyers reach the gates, as in https://sale.example.com, for links in mails; `up` sets its own address."""
 
     cdn_base_url: str = ""
     """Where the sale's page is delivered from; the paths of a plan are fetched there before the sale. Empty: paths are
@@ -84,11 +83,6 @@ class Settings(BaseSettings):
     mail_from: str = "Doorbuster <doorbuster@localhost>"
     mail_rate_per_second: Annotated[float, Field(gt=0, le=100_000)] = 50.0
     """Mails of one worker; providers state what they take."""
-    push_private_key: SecretStr = SecretStr("")
-    """VAPID private key, for web push; empty: no push."""
-    push_subject: str = ""
-    """A mailto: or https: address that push services may complain to."""
-
     on_call_urls: SecretStr = SecretStr("")
     """Who is paged, separated by spaces: https://… gets a JSON POST, mailto:… a mail, any other address is Apprise's
     (`doorbuster[alerts]`). Empty: pages are only logged and shown in the timeline."""

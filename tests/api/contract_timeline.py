@@ -23,7 +23,7 @@ PATHS: dict[str, tuple[str, str, object]] = {
 OPERATOR = " ".join(PATHS)
 NO_SALE = "list-samples list-alerts sale-timeline skip-step sale-plan set-plan"
 WITH_BODY = "run-step skip-step set-plan"
-PLAN = {"expected_crowd": 500, "pages": ["/sale"], "rehearse": False, "rehearsal_multiple": 2, "reason": "announced"}
+PLAN = {"expected_crowd": 500, "pages": ["/sale"], "reason": "announced"}
 
 
 def case(route: str, code: str) -> Callable[[Case], Case]:

@@ -178,9 +178,9 @@ async def plan_is_kept_and_replaced(bench: LedgerBench) -> None:
 
     assert await bench.timeline.set_plan(sale.sale_id, first, ACTOR)
     assert await bench.timeline.plan(sale.sale_id) == first
-    assert await bench.timeline.set_plan(sale.sale_id, Plan(rehearse=False), ACTOR)
+    assert await bench.timeline.set_plan(sale.sale_id, Plan(expected_crowd=7), ACTOR)
 
-    assert await bench.timeline.plan(sale.sale_id) == Plan(rehearse=False)
+    assert await bench.timeline.plan(sale.sale_id) == Plan(expected_crowd=7)
 
 
 @plans

@@ -109,7 +109,6 @@ async def test_nothing_to_fetch() -> None:
         (Plan(pages=("/a b",)), r"pages\[0\]"),
         (Plan(pages=("javascript:x",)), r"pages\[0\]"),
         (Plan(pages=("/a",) * 201), "more than 200"),
-        (Plan(rehearsal_multiple=11), "rehearsal_multiple"),
         (Plan(thresholds={"tea": 1}), "no rule 'tea'"),
         (Plan(thresholds={"error-rate": float("nan")}), "error-rate"),
     ],

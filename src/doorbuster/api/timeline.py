@@ -53,19 +53,15 @@ class PlanBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     expected_crowd: Annotated[int, msgspec.Meta(ge=0, le=bounds.CROWD_MAX)] = 0
     pages: Annotated[list[str], msgspec.Meta(max_length=bounds.PATHS_MAX)] = []
-    rehearse: bool = True
-    rehearsal_multiple: Annotated[float, msgspec.Meta(ge=0.1, le=bounds.MULTIPLE_MAX)] = 1.0
     thresholds: dict[str, float] = {}
     reason: Reason = ""
 
 
 class PlanView(msgspec.Struct, kw_only=True):
-    """People expected (0: ten for each unit), pages fetched before the sale, the rehearsal, and when to alarm."""
+    """People expected (0: nobody said), pages fetched before the sale, and when to alarm."""
 
     expected_crowd: int
     pages: list[str]
-    rehearse: bool
-    rehearsal_multiple: float
     thresholds: Mapping[str, float]
 
 
@@ -97,8 +93,6 @@ class TimelineRoutes:
         plan = Plan(
             expected_crowd=body.expected_crowd,
             pages=tuple(body.pages),
-            rehearse=body.rehearse,
-            rehearsal_multiple=body.rehearsal_multiple,
             thresholds=body.thresholds,
         )
         actor = Actor(name=_OPERATOR, reason=body.reason)
@@ -180,8 +174,6 @@ def _plan(plan: Plan | Refusal) -> Reply | Refusal:
     view = PlanView(
         expected_crowd=plan.expected_crowd,
         pages=list(plan.pages),
-        rehearse=plan.rehearse,
-        rehearsal_multiple=plan.rehearsal_multiple,
         thresholds=plan.thresholds,
     )
     return json_reply(200, view)

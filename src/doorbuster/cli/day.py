@@ -58,14 +58,10 @@ def plan(
     *,
     sale: Sale,
     crowd: Annotated[
-        int | None, typer.Option(min=0, help="People expected in the first minute; 0: ten a unit.")
+        int | None, typer.Option(min=0, help="People expected in the first minute; 0: nobody said.")
     ] = None,
     page: Annotated[
         list[str] | None, typer.Option(help="A path or address to fetch before the sale; again for each.")
-    ] = None,
-    rehearse: Annotated[bool | None, typer.Option(help="Rehearse half an hour before.")] = None,
-    multiple: Annotated[
-        float | None, typer.Option(min=0.1, max=10, help="Crowd of the rehearsal, in expected crowds.")
     ] = None,
     threshold: Annotated[
         list[str] | None, typer.Option(help="RULE=VALUE: alarm from there; again for each rule.")
@@ -81,8 +77,6 @@ def plan(
     given = {
         "expected_crowd": crowd,
         "pages": page,
-        "rehearse": rehearse,
-        "rehearsal_multiple": multiple,
         "thresholds": None if threshold is None else dict(_threshold(one) for one in threshold),
     }
     changes = {name: value for name, value in given.items() if value is not None}

@@ -13,27 +13,16 @@ CROWD_MAX: Final = 100_000_000
 PATHS_MAX: Final = 200
 """Addresses fetched before a sale: a page and what it loads, not a site."""
 PATH_LENGTH_MAX: Final = 2_000
-MULTIPLE_MAX: Final = 10.0
-CROWD_PER_UNIT: Final = 10
-"""People expected for each unit where nobody said how many: few flash sales that are worth one have fewer."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """`thresholds`: rule of `domain/alerts.py` to the value from which it alarms, in place of the rule's own."""
 
     expected_crowd: int = 0
-    """People expected in the first minute; 0: `CROWD_PER_UNIT` for each unit."""
+    """People expected in the first minute; 0: nobody said."""
     pages: tuple[str, ...] = ()
     """Paths (`/sale/sneaker`) or whole addresses of the sale's page and assets, fetched before the sale."""
-    rehearse: bool = True
-    rehearsal_multiple: float = 1.0
-    """Size of the rehearsal's crowd, as a multiple of the expected one."""
     thresholds: Mapping[str, float] = {}
-
-
-def crowd_of(plan: Plan, units: int) -> int:
-    """People to prepare for."""
-    return plan.expected_crowd or units * CROWD_PER_UNIT
 
 
 def plan_problems(plan: Plan, rules: frozenset[str]) -> list[str]:
@@ -44,8 +33,6 @@ def plan_problems(plan: Plan, rules: frozenset[str]) -> list[str]:
     if len(plan.pages) > PATHS_MAX:
         problems.append(f"pages has more than {PATHS_MAX} entries")
     problems += [f"pages[{number}]: {why}" for number, page in enumerate(plan.pages) if (why := _page_problem(page))]
-    if not 0.1 <= plan.rehearsal_multiple <= MULTIPLE_MAX:
-        problems.append(f"rehearsal_multiple must be 0.1 to {MULTIPLE_MAX:g}")
     for name, value in plan.thresholds.items():
         if name not in rules:
             problems.append(f"thresholds: there is no rule {name[:50]!r}; there are {', '.join(sorted(rules))}")

@@ -1,7 +1,7 @@
 """The steps of a sale's day that concern the sale itself: warm-up, start, end, settling, the last audit, the report.
 
 Owns: what each checks before it says that it is done. None of them opens or closes a sale: the clock does that in the
-stores; these see to it that it was seen. Read next: `prewarming.py`, `notifying.py`, `scaling.py`, `rehearsing.py`.
+stores; these see to it that it was seen. Read next: `prewarming.py`, `notifying.py`, `scaling.py`.
 """
 
 from collections.abc import Awaitable, Callable
