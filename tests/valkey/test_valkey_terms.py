@@ -152,5 +152,6 @@ async def test_summary_has_what_was_published(store: ValkeyStockStore) -> None:
         "epoch": EPOCH,
         "pending": 0,
         "waiting": 0,
+        "blocked": 0,
         "run_id": await store.run_id(SALE),
     }

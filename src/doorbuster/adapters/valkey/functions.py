@@ -61,7 +61,7 @@ SPECS: Final[dict[str, Spec]] = {
     "unblock": Spec(
         keys=("meta", "stock", "blocked"), arguments=("epoch",), rows=("user_id",), replies=("unblocked", *_REFUSED)
     ),
-    "summary": Spec(keys=("meta", "stock", "pending", "queue", "granting", "blocked"), replies=("image", "no_image")),
+    "summary": Spec(keys=("meta", "stock", "pending", "blocked", "queue", "granting"), replies=("image", "no_image")),
     "begin_image": Spec(
         keys=(
             *("meta", "stock", "holds", "claims", "keys", "pending", "blocked", "build"),

@@ -4,9 +4,9 @@
 --   meta        the published head of the image
 --   stock       free units
 --   pending     hold ids not yet confirmed, by the time they were taken
+--   blocked     buyers who may not take part
 --   queue       buyers who wait, by their numbers
 --   granting    buyers whose unit is taken and whose order is not settled, by their numbers
---   blocked     buyers who may not take part
 -- Replies:
 --   image       then epoch, state, opens, ends, limit, available, stock, held, pending, tick, standby, waiting, next,
 --               high, moves, ended, blocked; next is -1 when there is no line
@@ -17,7 +17,7 @@
 --   7 calls to read
 
 local function summary(keys)
-  local meta_key, stock_key, pending_key, queue_key, granting_key, blocked_key = unpack(keys)
+  local meta_key, stock_key, pending_key, blocked_key, queue_key, granting_key = unpack(keys)
 
   local image = read_image(meta_key, stock_key)
   local line = image and read_line(meta_key)
