@@ -96,7 +96,7 @@ class Day:
     def _steps(self) -> Mapping[StepName, Step]:
         world = self._world
         return {
-            StepName.WARM_UP: WarmUp(world.sales, world.stock, world.rebuilder).step,
+            StepName.WARM_UP: WarmUp(world.sales, world.stock).step,
             StepName.NOTIFY_1H: world.notifying.in_an_hour,
             StepName.WAITLIST_OPEN: world.notifying.waitlist_open,
             StepName.NOTIFY_5M: world.notifying.in_five_minutes,

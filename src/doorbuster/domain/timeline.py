@@ -65,7 +65,7 @@ _LONG: Final = 10_000
 """Tries of a step that is asked until it succeeds."""
 
 STEPS: Final[Mapping[StepName, StepRule]] = {
-    StepName.WARM_UP: StepRule(offset_ms=-60 * _MINUTE, tries=_LONG),
+    StepName.WARM_UP: StepRule(offset_ms=-60 * _MINUTE, tries=_LONG, pause_ms=1_000),
     StepName.NOTIFY_1H: StepRule(offset_ms=-60 * _MINUTE),
     StepName.SCALE_UP: StepRule(offset_ms=-60 * _MINUTE, limit_s=120.0),
     StepName.CDN_PREWARM: StepRule(offset_ms=-60 * _MINUTE, limit_s=300.0),
