@@ -20,6 +20,8 @@ from doorbuster.engine.ports import Clock, Ids, OutcomeUnknown, StoreUnavailable
 log = structlog.get_logger(__name__)
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_TIMED_EVERY: Final = 8
+"""One answer in eight is timed: reading the clock twice is a tenth of what a refusal costs."""
 _UNAVAILABLE_MS: Final = limits.RETRY_AFTER_SECONDS_UNAVAILABLE * 1000
 
 
@@ -35,10 +37,12 @@ class Dispatch:
         self._ids = ids
         self._is_operator = is_operator
         self._failing: set[str] = set()
+        self._turn = -1  # the first is timed
 
     async def answer(self, request: Request) -> Reply:
         """The reply to any request whatsoever."""
-        begun = self._monotonic()
+        self._turn = turn = (self._turn + 1) % _TIMED_EVERY
+        begun = 0.0 if turn else self._monotonic()
         match = self.table.match(request.method, request.path)
         if isinstance(match, Match):
             request.parameters = match.parameters
@@ -47,7 +51,8 @@ class Dispatch:
         else:
             reply = _no_route(match)
         self._counters.count(reply.code)
-        self._counters.took(self._monotonic() - begun)
+        if not turn:
+            self._counters.took(self._monotonic() - begun)
         given = request.header(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
             return reply.with_header(b"x-request-id", given)
