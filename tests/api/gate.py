@@ -147,9 +147,7 @@ class Gate:
             queueing=self._queueing(ordering, distrust),
             drawing=Drawing(shop.draws, None, asyncio.to_thread),
             watch=self.watch,
-            reporting=Reporting(
-                sales=shop.sales, audits=shop.audits, figures=shop.timeline, timeline=shop.timeline, clock=clock
-            ),
+            reporting=self._reporting(),
             planning=Planning(shop.sales, shop.timeline, frozenset(), {}),
             fleet=shop.fleet,
             monitor=shop.monitor,
@@ -226,6 +224,17 @@ class Gate:
 
     async def _ready(self) -> list[str]:
         return self.problems
+
+    def _reporting(self) -> Reporting:
+        shop = self.shop
+        return Reporting(
+            sales=shop.sales,
+            audits=shop.audits,
+            figures=shop.timeline,
+            timeline=shop.timeline,
+            monitor=shop.monitor,
+            clock=self.clock,
+        )
 
     def cut_off(self) -> None:
         """From here on no store, no gateway and no clock answers."""

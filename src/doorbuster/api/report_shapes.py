@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from doorbuster.api.monitor import AlertView, alert_view
 from doorbuster.api.shapes import AvailabilityView, availability_view, stamp
 from doorbuster.api.timeline import StepView, step_view
 from doorbuster.domain.calibration import Calibration
@@ -78,6 +79,15 @@ class FairnessView(msgspec.Struct, kw_only=True):
     grants_out_of_order: int
 
 
+class TrafficView(msgspec.Struct, kw_only=True):
+    """What all gates answered, to buyers of all sales, from the start of this one to its end: by code, `ok` for
+    success. Times are upper bounds within a factor of two."""
+
+    answers: dict[str, int]
+    p50_ms: float | None
+    p99_ms: float | None
+
+
 class ReportView(msgspec.Struct, kw_only=True):
     """A sale in numbers. `calibration` judges the chances that buyers in line were told; null for a race.
     `final`: made when the sale's day was over and the last audit was in step; it does not change any more."""
@@ -97,6 +107,8 @@ class ReportView(msgspec.Struct, kw_only=True):
     money: MoneyView
     pace: PaceView
     fairness: FairnessView
+    traffic: TrafficView
+    alerts: list[AlertView]
     calibration: CalibrationView | None
     timeline: list[StepView]
 
@@ -134,6 +146,12 @@ def report_view(report: SaleReport) -> ReportView:
             blocked_accounts=found.blocked_accounts,
             grants_out_of_order=found.grants_out_of_order,
         ),
+        traffic=TrafficView(
+            answers=dict(report.traffic.codes),
+            p50_ms=report.traffic.quantile_ms(0.5),
+            p99_ms=report.traffic.quantile_ms(0.99),
+        ),
+        alerts=[alert_view(alert) for alert in report.alerts],
         timeline=[step_view(row) for row in report.steps],
         calibration=None if report.calibration is None else _calibration_view(report.calibration),
     )

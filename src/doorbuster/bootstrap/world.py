@@ -101,7 +101,12 @@ class World:
         self.notifying = Notifying(self.notices, clock)
         self.planning = Planning(self.sales, self.timeline, ALERT_RULES, self._progress())
         self.reporting = Reporting(
-            sales=self.sales, audits=self.audits, figures=self.timeline, timeline=self.timeline, clock=clock
+            sales=self.sales,
+            audits=self.audits,
+            figures=self.timeline,
+            timeline=self.timeline,
+            monitor=self.monitor,
+            clock=clock,
         )
         self.auditing = Auditing(sales=self.sales, orders=self.orders, audits=self.audits, stock=stock, clock=clock)
 

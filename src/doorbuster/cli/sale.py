@@ -164,10 +164,15 @@ def report(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json 
         print(json.dumps(found, indent=2))
         return
     judged = found.pop("calibration")
-    steps = found.pop("timeline")
+    steps, alarms, traffic = found.pop("timeline"), found.pop("alerts"), found.pop("traffic")
+    answers = sorted(traffic["answers"].items(), key=lambda item: -item[1])
     for part in ("orders", "money", "pace", "fairness"):
         found.update({f"{part}: {name.replace('_', ' ')}": value for name, value in found.pop(part).items()})
     _print(found, as_json=False)
+    print("\nAnswers of all gates: " + (", ".join(f"{code} {count:,}" for code, count in answers) or "none"))
+    if answers:
+        print(f"p50 {traffic['p50_ms']} ms, p99 {traffic['p99_ms']} ms, within a factor of two")
+    print("Alerts: " + ("; ".join(f"{one['rule']} at {one['fired_at']}" for one in alarms) or "none"))
     missed = [f"{step['step']} ({step['state']}: {step['reason']})" for step in steps if step["state"] in _MISSED]
     print(f"\nSteps of the day: {sum(step['state'] == 'done' for step in steps)} done" + _list(", not done: ", missed))
     if judged is None or judged["brier"] is None:

@@ -5,16 +5,18 @@ Owns: the report. Nothing has to be recorded for it while the sale runs, but wha
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
+from doorbuster.domain.alerts import Alert
 from doorbuster.domain.calibration import Calibration, Event, Happening, SaleHistory, calibrate
 from doorbuster.domain.chain import LogKind
 from doorbuster.domain.figures import Pace, PaceReader, SaleFigures
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.sale import Sale, SaleMode
 from doorbuster.domain.timeline import StepRow
+from doorbuster.engine.monitoring import MonitorStore, Traffic
 from doorbuster.engine.ports import AuditStore, Clock, OutcomeUnknown, SaleStore, StoreUnavailable
 from doorbuster.engine.timeline_ports import KeptReport, TimelineStore
 
@@ -24,6 +26,9 @@ _HAPPENINGS = {
     LogKind.CANCELLED: Happening.RETURNED,
     LogKind.EXPIRED: Happening.RETURNED,
 }
+
+
+ALERTS_MAX: Final = 100
 
 
 class FigureStore(Protocol):
@@ -44,6 +49,9 @@ class SaleReport(msgspec.Struct, frozen=True, kw_only=True):
     pace: Pace
     audit: str | None
     steps: Sequence[StepRow]
+    traffic: Traffic
+    """Of all gates and all sales, from the start of this one to its end, or to now."""
+    alerts: Sequence[Alert]
     as_of_ms: int
 
 
@@ -51,12 +59,20 @@ class Reporting:
     """Reads only; the whole log of a sale, so it is for the operator and not for a crowd."""
 
     def __init__(
-        self, *, sales: SaleStore, audits: AuditStore, figures: FigureStore, timeline: TimelineStore, clock: Clock
+        self,
+        *,
+        sales: SaleStore,
+        audits: AuditStore,
+        figures: FigureStore,
+        timeline: TimelineStore,
+        monitor: MonitorStore,
+        clock: Clock,
     ) -> None:
         self._sales = sales
         self._audits = audits
         self._figures = figures
         self._timeline = timeline
+        self._monitor = monitor
         self._clock = clock
 
     async def kept(self, sale_id: str) -> KeptReport | Refusal | None:
@@ -79,9 +95,11 @@ class Reporting:
             figures = await self._figures.figures(sale_id)
             audit = await self._audits.latest(sale_id)
             steps = await self._timeline.steps(sale_id)
+            now = self._clock.now_ms()
+            traffic = await self._monitor.traffic(sale.start_ms, max(sale.start_ms, min(now, sale.end_ms)))
+            alerts = await self._monitor.alerts(sale_id, limit=ALERTS_MAX)
         except (StoreUnavailable, OutcomeUnknown):
             return _unavailable()
-        now = self._clock.now_ms()
         return SaleReport(
             sale=sale,
             granted=sum(event.kind is Happening.GRANTED for event in events),
@@ -91,6 +109,8 @@ class Reporting:
             pace=reader.pace,
             audit=None if audit is None else audit.verdict.value,
             steps=steps,
+            traffic=traffic,
+            alerts=alerts,
             as_of_ms=now,
         )
 
