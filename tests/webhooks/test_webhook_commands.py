@@ -55,11 +55,12 @@ async def test_operator_connects_a_shop_from_the_shell(tmp_path: Path) -> None:
             ("sale.started", "delivered"),
         ]
         assert (await webhook(shop, "resend", rows[1]["delivery_id"])).code == 1, "it is disabled"
+        receiver.answers(204)  # before it is enabled: what is pending may be sent at once, and a 410 disables again
         assert (await webhook(shop, "enable", endpoint)).out.strip() == "enabled"
-        receiver.answers(204)
         assert (await webhook(shop, "resend", rows[1]["delivery_id"])).code == 0
         await until(lambda: receiver.types.count("sale.started") == 2)
-        assert receiver.received[-1].id == rows[1]["webhook_id"]
+        again = [received for received in receiver.received if received.type == "sale.started"][-1]
+        assert again.id == rows[1]["webhook_id"]
         assert (await webhook(shop, "resend", "--dead", endpoint)).out.strip() == "0 sent once more"
         assert (await webhook(shop, "remove", endpoint)).code == 0
         assert (await webhook(shop, "deliveries", endpoint)).code == 1
