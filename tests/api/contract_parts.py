@@ -11,6 +11,7 @@ from api import (
     contract_external,
     contract_money,
     contract_queue,
+    contract_rehearsal,
     contract_system,
     contract_timeline,
     contract_waitlist,
@@ -28,12 +29,13 @@ _PARTS: tuple[Any, ...] = (
     contract_system,
     contract_timeline,
     contract_waitlist,
+    contract_rehearsal,
 )
 CASES: dict[tuple[str, str], Case] = {name: answer for part in _PARTS for name, answer in part.CASES.items()}
 PATHS: dict[str, tuple[str, str, object]] = {
     name: path for part in _PARTS for name, path in getattr(part, "PATHS", {}).items()
 }
-_MARKED = (contract_timeline, contract_waitlist)
+_MARKED = (contract_timeline, contract_waitlist, contract_rehearsal)
 BUYER = " ".join(getattr(part, "BUYER", "") for part in _MARKED)
 OPERATOR = " ".join(name for part in _MARKED for name in getattr(part, "OPERATOR", "").split())
 ANYONE = contract_waitlist.ANYONE

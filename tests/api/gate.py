@@ -34,6 +34,7 @@ from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.rebuilding import Rebuilder
 from doorbuster.engine.reconciling import Reconciler
 from doorbuster.engine.refunding import Refunding
+from doorbuster.engine.rehearsing import Rehearsing
 from doorbuster.engine.releasing import Releaser
 from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
@@ -149,6 +150,7 @@ class Gate:
             watch=self.watch,
             reporting=self._reporting(),
             planning=Planning(shop.sales, shop.timeline, frozenset(), {}),
+            rehearsing=Rehearsing(shop.rehearsals, shop.sales, shop.ids),
             fleet=shop.fleet,
             monitor=shop.monitor,
             waitlist=Waitlist(shop.waitlist, self.board, clock),

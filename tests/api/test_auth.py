@@ -178,3 +178,53 @@ def test_our_tokens_are_good_for_the_library() -> None:
 
     assert jwt.decode(token, SECRET, algorithms=["HS256"], audience="doorbuster")["sub"] == "ann"
     assert json.loads(json.dumps(jwt.get_unverified_header(token))) == {"alg": "HS256", "typ": "JWT"}
+
+
+# ------------------------------------------------------------------------------------------ crowds of rehearsals
+
+REHEARSAL = "01a20d5c-3559-70c7-8b1a-479d994d6560"
+KEY = bytes(range(32))
+
+
+def rehearsed(
+    user: str = "rehearsal:1-2", *, key: bytes = KEY, kid: str = REHEARSAL, audience: str = "", **when: int
+) -> bytes:
+    times = {"now_s": NOW_S, "ttl_s": 60, **when}
+    token = sign(key.hex(), user, audience=audience or "doorbuster-rehearsal", kid=kid, **times)
+    return b"Bearer " + token.encode()
+
+
+def some_buyers() -> Buyers:
+    return Buyers(SECRET, "doorbuster", ManualClock(NOW_S * 1000))
+
+
+async def test_crowd_is_known_while_its_rehearsal_runs() -> None:
+    buyers = some_buyers()
+    with pytest.raises(Refused):
+        await buyers.identify(rehearsed())
+    buyers.admit_rehearsals({REHEARSAL: KEY})
+    assert await buyers.identify(rehearsed()) == "rehearsal:1-2"
+    assert await buyers.identify(b"Bearer " + encoded(GOOD).encode()) == "ann", "and buyers are who they were"
+    buyers.admit_rehearsals({})
+    with pytest.raises(Refused):
+        await buyers.identify(rehearsed("rehearsal:1-3"))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        rehearsed("ann"),
+        rehearsed(key=bytes(32)),
+        rehearsed(kid="another"),
+        rehearsed(audience="doorbuster"),
+        rehearsed(ttl_s=0),
+        b"Bearer " + encoded({**GOOD, "sub": "rehearsal:1-2"}).encode(),
+        b"Bearer " + encoded({**GOOD, "sub": "rehearsal:1-2", "aud": "doorbuster-rehearsal"}).encode(),
+        b"Bearer a.b",
+    ],
+)
+async def test_who_only_says_to_be_of_a_crowd_is_refused(header: bytes) -> None:
+    buyers = some_buyers()
+    buyers.admit_rehearsals({REHEARSAL: KEY})
+    with pytest.raises(Refused):
+        await buyers.identify(header)

@@ -21,6 +21,7 @@ from doorbuster.api.openapi import document
 from doorbuster.api.operators import OperatorRoutes
 from doorbuster.api.pace import Pace
 from doorbuster.api.queue import QueueRoutes
+from doorbuster.api.rehearsal import rehearsal_routes
 from doorbuster.api.report_shapes import ReportView
 from doorbuster.api.routes import Caller, Handler, Parameter, Route, Table
 from doorbuster.api.services import Services
@@ -110,6 +111,7 @@ class Api:
                 *waitlist_routes(services, clock, buyer.buyer),
                 *_queue_routes(QueueRoutes(services, clock, buyers, pace)),
                 *_operator_routes(operator, services, self.system),
+                *rehearsal_routes(services, operator.guarded),
                 *fleet_routes(services, operator.guarded),
                 *monitor_routes(services, clock, operator.guarded),
                 *timeline_routes(services, operator.guarded),

@@ -8,6 +8,7 @@ which a test holds it against token by token. Fails closed: what cannot be check
 import binascii
 import hmac
 import math
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Annotated, Any, Final, Protocol
 
@@ -17,6 +18,7 @@ from doorbuster.api.http import Refused
 from doorbuster.api.lately import Lately
 from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code, Refusal
+from doorbuster.domain.rehearsal import AUDIENCE, USER_PREFIX
 from doorbuster.engine.ports import Clock
 
 _KNOWN_MAX: Final = 50_000
@@ -85,6 +87,18 @@ class Buyers:
         self._keys = keys
         self._known: Lately[bytes, tuple[str, float]] = Lately(_KNOWN_MAX)
         self._heads: set[bytes] = set()
+        self._rehearsals: dict[bytes, Mac] = {}
+
+    def admit_rehearsals(self, secrets: Mapping[str, bytes]) -> None:
+        """The secrets of the crowds that are at work now, by the `kid` of their tokens, which are signed with the
+        secret's hex; those before are forgotten. Their buyers are nobody outside a rehearsal."""
+        if secrets or self._rehearsals:
+            self._rehearsals = {
+                sign("-", "-", audience="", now_s=0, ttl_s=0, kid=kid).partition(".")[0].encode(): Mac(
+                    secret.hex().encode()
+                )
+                for kid, secret in secrets.items()
+            }
 
     def recall(self, authorization: bytes | None, now_ms: int) -> str | None:
         """The buyer of a token that is known, or can be checked without waiting. None: ask `identify`."""
@@ -92,6 +106,10 @@ class Buyers:
             known = self._known.get(authorization)
             if known is not None and known[1] * 1000 > now_ms:
                 return known[0]
+            if self._rehearsals:
+                rehearsed = self._rehearsed(authorization, now_ms)
+                if rehearsed is not None:
+                    return rehearsed
         if self._keys is None:
             return self._check(authorization, now_ms)
         return None
@@ -139,6 +157,23 @@ class Buyers:
             raise unauthenticated(f"the token's claims cannot be used: {problem}") from problem
         return self._accept(authorization or b"", claims, now_ms)
 
+    def _rehearsed(self, authorization: bytes, now_ms: int) -> str | None:
+        """The buyer of a token of a rehearsal's crowd; None for every other token."""
+        signed, _, signature = authorization[7:].strip().rpartition(b".")
+        head, _, body = signed.partition(b".")
+        found = self._rehearsals.get(head)
+        if found is None or not hmac.compare_digest(_padless(found.of(signed)), signature):
+            return None
+        claims = _claims.decode(_unpadded(body))
+        if (
+            claims.aud != AUDIENCE
+            or not claims.sub.startswith(USER_PREFIX)
+            or not now_ms / 1000 < claims.exp < math.inf
+        ):
+            return None
+        self._known.put(authorization, (claims.sub, claims.exp))
+        return claims.sub
+
     def _accept(self, authorization: bytes, claims: Claims, now_ms: int) -> str:
         """Written so that a time that is no number is never good."""
         now = now_ms / 1000
@@ -150,6 +185,8 @@ class Buyers:
             raise unauthenticated(f"the token is not for {self._audience!r}")
         if not claims.sub.isprintable():
             raise unauthenticated("the token's subject has characters that cannot be shown")
+        if claims.sub.startswith(USER_PREFIX):
+            raise unauthenticated(f"accounts that begin with {USER_PREFIX!r} are those of rehearsals")
         if len(authorization) <= _KNOWN_BYTES_MAX:
             self._known.put(authorization, (claims.sub, claims.exp))
         return claims.sub
@@ -174,9 +211,10 @@ def is_operator(authorization: bytes | None, admin_token: str) -> bool:
     return hmac.compare_digest(authorization[7:].strip(), admin_token.encode())
 
 
-def sign(secret: str, user_id: str, *, audience: str, now_s: int, ttl_s: int) -> str:
-    """A buyer token, as a shop's backend would make it; for tools and for --dev-identities."""
-    head = _padless(b'{"alg":"HS256","typ":"JWT"}')
+def sign(secret: str, user_id: str, *, audience: str, now_s: int, ttl_s: int, kid: str = "") -> str:
+    """A buyer token, as a shop's backend would make it; for tools, for --dev-identities and for rehearsals."""
+    named = b',"kid":"%s"' % kid.encode() if kid else b""
+    head = _padless(b'{"alg":"HS256","typ":"JWT"%s}' % named)
     claims = {"sub": user_id, "aud": audience, "iat": now_s, "exp": now_s + ttl_s}
     signed = head + b"." + _padless(msgspec.json.encode(claims))
     return (signed + b"." + _padless(hmac.digest(secret.encode(), signed, "sha256"))).decode()

@@ -23,6 +23,8 @@ class GateView(msgspec.Struct, kw_only=True):
     pid: int
     ready: bool
     clock_offset_ms: int
+    busy: float
+    """Share of a core it used in the last two seconds."""
     started_at: str
     beat_at: str
 
@@ -48,6 +50,7 @@ def fleet_routes(services: Services, guarded: Callable[[Handler], Handler]) -> l
                 pid=gate.pid,
                 ready=gate.ready,
                 clock_offset_ms=gate.clock_offset_ms,
+                busy=round(gate.busy, 3),
                 started_at=stamp(gate.started_ms),
                 beat_at=stamp(gate.beat_ms),
             )

@@ -20,6 +20,7 @@ from doorbuster.engine.planning import Planning
 from doorbuster.engine.queueing import Queueing
 from doorbuster.engine.reconciling import Reconciler
 from doorbuster.engine.refunding import Refunding
+from doorbuster.engine.rehearsing import Rehearsing
 from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.scaling import Fleet
 from doorbuster.engine.selling import Selling
@@ -50,6 +51,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     reporting: Reporting
     planning: Planning
     waitlist: Waitlist
+    rehearsing: Rehearsing
     fleet: Fleet
     monitor: MonitorStore
     webhooks: Webhooks

@@ -158,6 +158,8 @@ class SaleView(msgspec.Struct, kw_only=True):
     availability: AvailabilityView
     line_length: int
     server_time: str
+    rehearsal_of: str | None = None
+    """The sale that this one rehearses; null: it is a real sale."""
 
 
 class AdminSaleView(msgspec.Struct, kw_only=True):
@@ -314,6 +316,7 @@ def sale_view(sale: Sale, now_ms: int, line_length: int = 0) -> SaleView:
         availability=availability_view(sale),
         line_length=line_length,
         server_time=stamp(now_ms),
+        rehearsal_of=sale.rehearsal_of or None,
     )
 
 

@@ -14,6 +14,7 @@ from doorbuster.api.routes import Caller, Handler, Route
 from doorbuster.api.services import Services
 from doorbuster.api.shapes import Reason, VerbBody, stamp, stamp_or_none
 from doorbuster.domain import plan as bounds
+from doorbuster.domain import rehearsal
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.plan import Plan
 from doorbuster.domain.timeline import StepName, StepRow
@@ -54,15 +55,22 @@ class PlanBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     expected_crowd: Annotated[int, msgspec.Meta(ge=0, le=bounds.CROWD_MAX)] = 0
     pages: Annotated[list[str], msgspec.Meta(max_length=bounds.PATHS_MAX)] = []
     thresholds: dict[str, float] = {}
+    rehearse: bool = True
+    rehearsal_multiple: Annotated[float, msgspec.Meta(ge=rehearsal.MULTIPLE_MIN, le=rehearsal.MULTIPLE_MAX)] = (
+        rehearsal.MULTIPLE_DEFAULT
+    )
     reason: Reason = ""
 
 
 class PlanView(msgspec.Struct, kw_only=True):
-    """People expected (0: nobody said), pages fetched before the sale, and when to alarm."""
+    """People expected (0: nobody said), pages fetched before the sale, and when to alarm; whether it is
+    rehearsed before, and with how many times the crowd that is expected."""
 
     expected_crowd: int
     pages: list[str]
     thresholds: Mapping[str, float]
+    rehearse: bool
+    rehearsal_multiple: float
 
 
 class TimelineRoutes:
@@ -94,6 +102,8 @@ class TimelineRoutes:
             expected_crowd=body.expected_crowd,
             pages=tuple(body.pages),
             thresholds=body.thresholds,
+            rehearse=body.rehearse,
+            rehearsal_multiple=body.rehearsal_multiple,
         )
         actor = Actor(name=_OPERATOR, reason=body.reason)
         return _plan(await self._planning.set_plan(id_of(request, "sale_id"), plan, actor))
@@ -175,5 +185,7 @@ def _plan(plan: Plan | Refusal) -> Reply | Refusal:
         expected_crowd=plan.expected_crowd,
         pages=list(plan.pages),
         thresholds=plan.thresholds,
+        rehearse=plan.rehearse,
+        rehearsal_multiple=plan.rehearsal_multiple,
     )
     return json_reply(200, view)

@@ -15,6 +15,7 @@ from doorbuster.agents.loop import Agent
 from doorbuster.agents.monitor import MonitorAgent
 from doorbuster.agents.notifier import NotifierAgent
 from doorbuster.agents.pager import PagerAgent
+from doorbuster.agents.rehearser import RehearserAgent
 from doorbuster.agents.timeline import TimelineAgent
 from doorbuster.api.report_shapes import composed
 from doorbuster.bootstrap.world import World
@@ -25,9 +26,12 @@ from doorbuster.engine.monitoring import Monitoring
 from doorbuster.engine.notifying import NoticeSender
 from doorbuster.engine.paging import OnCall
 from doorbuster.engine.prewarming import Prewarming
+from doorbuster.engine.rehearsal_step import RehearsalStep
+from doorbuster.engine.rehearsing import Rehearser
 from doorbuster.engine.running import DayRunner
 from doorbuster.engine.scaling import Scaling
 from doorbuster.engine.wrapping_up import WrapUp
+from doorbuster.rehearsal.process import CrowdProcess
 
 
 class Day:
@@ -48,6 +52,20 @@ class Day:
             on_call=self.on_call,
             capacity=settings.gate_capacity,
             most=settings.scale_gates_max,
+        )
+        self._rehearser = Rehearser(
+            store=world.rehearsals,
+            sales=world.sales,
+            orders=world.orders,
+            stock=world.stock,
+            rebuilder=world.rebuilder,
+            auditing=world.auditing,
+            fleet=world.fleet,
+            timeline=world.timeline,
+            crowd=CrowdProcess(),
+            clock=world.clock,
+            ids=world.ids,
+            url=settings.public_url,
         )
         self._runner = DayRunner(
             store=world.timeline,
@@ -71,6 +89,7 @@ class Day:
             notifier,
             PagerAgent(self.on_call),
             self._monitor(),
+            RehearserAgent(self._rehearser),
         )
 
     def _monitor(self) -> MonitorAgent:
@@ -90,6 +109,7 @@ class Day:
 
     async def stop(self) -> None:
         await self._runner.stop()
+        await self._rehearser.stop()
         await self._fetcher.close()
         await self._mailer.close()
 
@@ -104,6 +124,9 @@ class Day:
             StepName.START: Start().step,
             StepName.SCALE_UP: self._scaling.scale_up,
             StepName.SCALE_CHECK: self._scaling.scale_check,
+            StepName.REHEARSAL: RehearsalStep(
+                world.rehearsals, world.ids, self.on_call, world.settings.public_url
+            ).step,
             StepName.END: End(self._scaling.stand_down).step,
             StepName.SETTLE: Settle(world.sales, world.notifying.tell_results).step,
             StepName.FINAL_AUDIT: FinalAudit(world.sales, world.auditing, world.reconciler).step,

@@ -14,6 +14,7 @@ from doorbuster.adapters.payments.simulated import SimulatedGateway
 from doorbuster.adapters.postgres.external import PostgresPassKeyStore, PostgresReportStore
 from doorbuster.adapters.system import CpuShare, wall_ms
 from doorbuster.api.app import create_app
+from doorbuster.api.auth import Buyers
 from doorbuster.api.live_views import LiveViews
 from doorbuster.api.server import Live, serve
 from doorbuster.api.services import Services
@@ -31,6 +32,7 @@ from doorbuster.engine.passes import Passes
 from doorbuster.engine.paying import Paying
 from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
 from doorbuster.engine.queueing import Queueing
+from doorbuster.engine.rehearsing import Rehearsing
 from doorbuster.engine.scaling import GateBeat
 from doorbuster.engine.selling import Selling
 from doorbuster.engine.shop_endpoints import Webhooks
@@ -70,12 +72,14 @@ async def _gate(settings: Settings, fd: int | None) -> None:
         beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
         beats.every(_WATCH_S, "lines", watch.refresh)
         gate_id = world.ids.new_id()
-        beats.every(_BEAT_S, "fleet", lambda: _beat(world, gate_id))
+        pulse = CpuShare()
+        beats.every(_BEAT_S, "fleet", lambda: _beat(world, gate_id, pulse))
         beats.every(_TRAFFIC_S, "traffic", lambda: _tell_traffic(world))
         beats.every(_WATCH_S, "waitlists", world.waitlist.refresh)
         beats.every(_KEYS_S, "ticket keys", tickets.refresh)
         beats.every(_KEYS_S, "pass keys", passes.refresh)
         api = create_app(services, settings, world.clock, world.ids)
+        beats.every(1.0, "rehearsals", lambda: _admit_rehearsals(world, api.buyers))
         hub = Hub(
             board=world.board,
             queueing=services.queueing,
@@ -151,6 +155,7 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         reporting=world.reporting,
         planning=world.planning,
         waitlist=world.waitlist,
+        rehearsing=Rehearsing(world.rehearsals, world.sales, world.ids),
         fleet=world.fleet,
         monitor=world.monitor,
         webhooks=_webhooks(world),
@@ -211,13 +216,18 @@ async def _gate_problems(world: World) -> list[str]:
     return problems
 
 
-async def _beat(world: World, gate_id: str) -> None:
+async def _admit_rehearsals(world: World, buyers: Buyers) -> None:
+    buyers.admit_rehearsals(await world.rehearsals.secrets())
+
+
+async def _beat(world: World, gate_id: str, pulse: CpuShare) -> None:
     beat = GateBeat(
         gate_id=gate_id,
         host=socket.gethostname(),
         pid=os.getpid(),
         ready=not await _gate_problems(world),
         clock_offset_ms=world.clock.now_ms() - wall_ms(),
+        busy=pulse.take(),
     )
     await world.fleet.beat(beat)
 

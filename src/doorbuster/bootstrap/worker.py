@@ -125,6 +125,8 @@ async def _publish_worker(world: World, loops: AgentLoops) -> None:
         {name: (report.passes, report.failures, report.done) for name, report in loops.reports.items()}
     )
     for sale in await world.sales.live():
+        if sale.rehearsal_of:
+            continue
         if sale.mode is not SaleMode.RACE:
             image = await world.stock.summary(sale.sale_id)
             telemetry.LINE_LENGTH.labels(sale.sale_id).set(0 if image is None else image.waiting)

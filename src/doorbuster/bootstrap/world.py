@@ -24,6 +24,7 @@ from doorbuster.adapters.postgres.news import PostgresNewsStore
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Database, connect
+from doorbuster.adapters.postgres.rehearsals import PostgresRehearsals
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
 from doorbuster.adapters.postgres.shop_events import PostgresShopEvents
 from doorbuster.adapters.postgres.timeline import PostgresTimelineStore
@@ -80,6 +81,7 @@ class World:
         self.notices = PostgresWaitlist(database)
         self.monitor = PostgresMonitor(database)
         self.fleet = PostgresFleet(database)
+        self.rehearsals = PostgresRehearsals(database)
         self.timeline = PostgresTimelineStore(database)
         self.sender = HttpSender(allow_private=settings.webhooks_allow_private)
         self.gateway = build_gateway(settings)

@@ -66,6 +66,10 @@ def plan(
     threshold: Annotated[
         list[str] | None, typer.Option(help="RULE=VALUE: alarm from there; again for each rule.")
     ] = None,
+    rehearse: Annotated[bool | None, typer.Option(help="Whether the sale is rehearsed half an hour before.")] = None,
+    multiple: Annotated[
+        float | None, typer.Option(min=0.1, max=10, help="The rehearsal's crowd, in crowds that are expected.")
+    ] = None,
     reason: Reason = "",
     url: Url = None,
     data_dir: DataDir = None,
@@ -77,6 +81,8 @@ def plan(
     given = {
         "expected_crowd": crowd,
         "pages": page,
+        "rehearse": rehearse,
+        "rehearsal_multiple": multiple,
         "thresholds": None if threshold is None else dict(_threshold(one) for one in threshold),
     }
     changes = {name: value for name, value in given.items() if value is not None}
@@ -159,10 +165,16 @@ def show_gates(url: str | None, folder: Path | None, *, as_json: bool) -> int:
         print(json.dumps(found, indent=2))
     else:
         rows = [
-            [gate["host"], str(gate["pid"]), "ready" if gate["ready"] else "not ready", f"{gate['clock_offset_ms']} ms"]
+            [
+                gate["host"],
+                str(gate["pid"]),
+                "ready" if gate["ready"] else "not ready",
+                f"{gate['clock_offset_ms']} ms",
+                f"{gate['busy']:.0%}",
+            ]
             for gate in found["gates"]
         ]
-        print_table(["host", "pid", "", "clock off by"], rows)
+        print_table(["host", "pid", "", "clock off by", "busy"], rows)
     ready: int = found["ready"]
     return ready
 

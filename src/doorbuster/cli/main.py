@@ -12,7 +12,7 @@ import typer
 
 from doorbuster.cli.day import sale_app
 from doorbuster.cli.keys import keys_app
-from doorbuster.cli.options import DataDir, Json, Url
+from doorbuster.cli.options import DataDir, Json, Reason, Url
 from doorbuster.cli.order import order_app
 from doorbuster.cli.token import token_app
 from doorbuster.cli.verify import verify_app
@@ -189,6 +189,27 @@ def demo(
             as_json=as_json,
         )
     )
+
+
+@app.command()
+def rehearse(
+    *,
+    sale: Annotated[str, typer.Argument(help="The sale's id.")],
+    multiple: Annotated[float, typer.Option(min=0.1, max=10, help="The crowd, in crowds that the plan expects.")] = 1.5,
+    crowd: Annotated[int, typer.Option(min=0, max=20_000, help="So many buyers instead.")] = 0,
+    seconds: Annotated[int, typer.Option(min=5, max=120, help="In which they come; fewer make it steeper.")] = 60,
+    force: Annotated[bool, typer.Option("--force", help="Also while a real sale is on.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the one that is under way.")] = False,
+    reason: Reason = "",
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Rehearse a sale: a shadow of it, a crowd with bots, a verdict. Exit code 0 only if it is a go."""
+    from doorbuster.cli.rehearse import run  # noqa: PLC0415
+
+    wish = {"multiple": multiple, "buyers": crowd, "seconds": seconds, "force": force, "reason": reason}
+    raise typer.Exit(run(sale, wish, stop=stop, url=url, folder=data_dir, as_json=as_json))
 
 
 @app.command("gates")

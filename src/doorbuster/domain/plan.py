@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from doorbuster.domain import rehearsal
+
 CROWD_MAX: Final = 100_000_000
 PATHS_MAX: Final = 200
 """Addresses fetched before a sale: a page and what it loads, not a site."""
@@ -23,6 +25,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     pages: tuple[str, ...] = ()
     """Paths (`/sale/sneaker`) or whole addresses of the sale's page and assets, fetched before the sale."""
     thresholds: Mapping[str, float] = {}
+    rehearse: bool = True
+    """Half an hour before the start."""
+    rehearsal_multiple: float = rehearsal.MULTIPLE_DEFAULT
+    """The crowd of the rehearsal, as a multiple of `expected_crowd`."""
 
 
 def plan_problems(plan: Plan, rules: frozenset[str]) -> list[str]:
@@ -33,6 +39,8 @@ def plan_problems(plan: Plan, rules: frozenset[str]) -> list[str]:
     if len(plan.pages) > PATHS_MAX:
         problems.append(f"pages has more than {PATHS_MAX} entries")
     problems += [f"pages[{number}]: {why}" for number, page in enumerate(plan.pages) if (why := _page_problem(page))]
+    if not rehearsal.MULTIPLE_MIN <= plan.rehearsal_multiple <= rehearsal.MULTIPLE_MAX:
+        problems.append(f"rehearsal_multiple must be {rehearsal.MULTIPLE_MIN:g} to {rehearsal.MULTIPLE_MAX:g}")
     for name, value in plan.thresholds.items():
         if name not in rules:
             problems.append(f"thresholds: there is no rule {name[:50]!r}; there are {', '.join(sorted(rules))}")

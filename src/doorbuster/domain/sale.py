@@ -97,6 +97,8 @@ class Sale(SaleTerms, frozen=True, kw_only=True):
     ended_number: int = 0
     draw_size: int | None = None
     drawn_ms: int | None = None
+    rehearsal_of: str = ""
+    """The sale this one rehearses; empty: it is a real sale."""
 
 
 def availability(sale: Sale) -> Availability:

@@ -69,7 +69,7 @@ STEPS: Final[Mapping[StepName, StepRule]] = {
     StepName.NOTIFY_1H: StepRule(offset_ms=-60 * _MINUTE),
     StepName.SCALE_UP: StepRule(offset_ms=-60 * _MINUTE, limit_s=120.0),
     StepName.CDN_PREWARM: StepRule(offset_ms=-60 * _MINUTE, limit_s=300.0),
-    StepName.REHEARSAL: StepRule(offset_ms=-30 * _MINUTE, tries=2, limit_s=300.0),
+    StepName.REHEARSAL: StepRule(offset_ms=-30 * _MINUTE, tries=2, limit_s=420.0),
     StepName.WAITLIST_OPEN: StepRule(offset_ms=-5 * _MINUTE),
     StepName.NOTIFY_5M: StepRule(offset_ms=-5 * _MINUTE),
     StepName.SCALE_CHECK: StepRule(offset_ms=-2 * _MINUTE, tries=_LONG, pause_ms=10_000, pause_ms_max=10_000),

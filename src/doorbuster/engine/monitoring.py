@@ -155,7 +155,11 @@ class Monitoring:
         """One pass over the live sales; those that another worker sampled just now are left to it."""
         sampled = fired = 0
         for sale in await self._sales.live():
-            if not self._watched(sale) or not await self._store.take_mark(sale.sale_id, every_ms=SAMPLE_MS):
+            if (
+                sale.rehearsal_of
+                or not self._watched(sale)
+                or not await self._store.take_mark(sale.sale_id, every_ms=SAMPLE_MS)
+            ):
                 continue
             sample = await self.look(sale)
             await self._store.keep(sale.sale_id, sample)

@@ -9,6 +9,7 @@ from doorbuster.domain import limits
 from doorbuster.domain.order import Order
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.place import Place, nothing_comes_back
+from doorbuster.domain.rehearsal import foreign
 from doorbuster.domain.sale import Sale, SaleMode, status_at
 from doorbuster.domain.transitions import SALE_OVER, OrderStatus
 from doorbuster.engine.board import SaleBoard
@@ -263,7 +264,7 @@ class Queueing:
         """The sale, which has a line, and the number on the ticket (0: none was shown)."""
         try:
             sale = self._board.get(sale_id) or await self._board.look(sale_id)
-            if sale is None:
+            if sale is None or foreign(sale, user_id):
                 return Refusal(Code.NOT_FOUND, "there is no such sale")
             if sale.mode is SaleMode.RACE:
                 if status_at(sale, self._clock.now_ms()) in SALE_OVER:

@@ -28,6 +28,8 @@ class GateBeat(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     ready: bool
     clock_offset_ms: int
+    busy: float = 0.0
+    """Share of a core it used since its last beat."""
     started_ms: int = 0
     beat_ms: int = 0
 

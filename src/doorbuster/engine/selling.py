@@ -12,6 +12,7 @@ import msgspec
 from doorbuster.domain import limits
 from doorbuster.domain.order import Hold, Order
 from doorbuster.domain.outcomes import Code, Refusal
+from doorbuster.domain.rehearsal import foreign
 from doorbuster.domain.sale import Sale, SaleMode
 from doorbuster.domain.transitions import SALE_OVER
 from doorbuster.engine.board import SaleBoard
@@ -70,7 +71,7 @@ class Selling:
             sale = self._board.get(sale_id) or await self._board.look(sale_id)
         except (StoreUnavailable, OutcomeUnknown):
             return _unavailable("the ledger does not answer")
-        if sale is None:
+        if sale is None or foreign(sale, user_id):
             return Refusal(Code.NOT_FOUND, "there is no such sale")
         if not 1 <= quantity <= sale.per_user_limit:
             return Refusal(

@@ -10,6 +10,7 @@ import msgspec
 
 from doorbuster.domain.notices import email_problem
 from doorbuster.domain.outcomes import Code, Refusal
+from doorbuster.domain.rehearsal import foreign
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import SALE_OVER, SaleStatus
 from doorbuster.engine.board import SaleBoard
@@ -73,6 +74,8 @@ class Waitlist:
         sale = await self._sale(sale_id)
         if isinstance(sale, Refusal):
             return sale
+        if foreign(sale, user_id):
+            return Refusal(Code.NOT_FOUND, "there is no such sale")
         if sale.status in SALE_OVER:
             return Refusal(Code.ENDED, "the sale is over")
         if sale.status is not SaleStatus.SCHEDULED or self._clock.now_ms() >= sale.start_ms:

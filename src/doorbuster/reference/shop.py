@@ -16,6 +16,7 @@ from doorbuster.reference.line_ledger import ReferenceLineLedger
 from doorbuster.reference.monitor import ReferenceMonitor
 from doorbuster.reference.orders import ReferenceOrderStore
 from doorbuster.reference.payments import ReferencePaymentStore
+from doorbuster.reference.rehearsals import ReferenceRehearsals
 from doorbuster.reference.sales import ReferenceSaleStore
 from doorbuster.reference.stock import ReferenceStockStore
 from doorbuster.reference.timeline import ReferenceTimelineStore
@@ -39,6 +40,7 @@ class ReferenceShop:
         self.reports = ReferenceReportStore(self.ledger, self.payments)
         self.waitlist = ReferenceWaitlist(self.ledger)
         self.fleet = ReferenceFleet(clock)
+        self.rehearsals = ReferenceRehearsals(self.sales, clock)
         self.monitor = ReferenceMonitor(clock)
         self.timeline = ReferenceTimelineStore(self.ledger)
         self.pass_keys = ReferencePassKeyStore(clock)
@@ -55,6 +57,7 @@ class ReferenceShop:
             self.timeline,
             self.waitlist,
             self.fleet,
+            self.rehearsals,
             self.monitor,
             self.pass_keys,
             self.stock,

@@ -5,6 +5,7 @@ second and the result as the last line.
 """
 
 import asyncio
+import os
 import resource
 import signal
 import sys
@@ -25,6 +26,8 @@ class Start(CrowdTask, kw_only=True):
     """A task and when it begins: seconds from the moment it is read."""
 
     opens_in_s: float
+    nice: int = 0
+    """Steps below what it measures in the order of the machine's processes."""
 
 
 async def _run(start: Start) -> None:
@@ -55,6 +58,7 @@ def main() -> None:
     """Read the task, run the crowd."""
     setproctitle.setproctitle("doorbuster crowd")
     start = msgspec.json.decode(sys.stdin.buffer.readline(), type=Start)
+    os.nice(start.nice)
     uvloop.run(_run(start))
 
 

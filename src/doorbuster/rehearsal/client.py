@@ -95,7 +95,8 @@ class Client:
     def __init__(self, url: str, connections: int) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or "127.0.0.1"
-        self._port = parts.port or 80
+        self._tls = parts.scheme == "https"
+        self._port = parts.port or (443 if self._tls else 80)
         self._head = f" HTTP/1.1\r\nhost: {self._host}:{self._port}\r\n".encode()
         self._free: deque[_Connection] = deque()
         self._places = asyncio.Semaphore(connections)
@@ -128,7 +129,9 @@ class Client:
                 return connection
             self._all.discard(connection)
         try:
-            _, made = await asyncio.get_running_loop().create_connection(_Connection, self._host, self._port)
+            _, made = await asyncio.get_running_loop().create_connection(
+                _Connection, self._host, self._port, ssl=self._tls or None
+            )
         except OSError as problem:
             raise Lost(f"no connection: {problem.strerror}") from problem
         self._all.add(made)

@@ -21,6 +21,8 @@ from doorbuster.rehearsal.plan import Buyer, CrowdPlan, Fate, draw_crowd
 _TOKEN_TTL_S = 3600
 _TRIES = 3
 """Times a good card is tried, as often as a sale allows by default."""
+BOT_PAUSE_S = 0.5
+"""Between the requests of a program, whatever it was told."""
 _FINAL = frozenset({"sold-out", "ended", "blocked", "already-purchased", "not-found", "limit-exceeded"})
 
 
@@ -37,6 +39,8 @@ class CrowdTask(msgspec.Struct, kw_only=True):
     give_up_s: float = 55.0
     """Counted from the start of the sale: then everybody goes home, whatever is left."""
     mode: str = "race"
+    kid: str = ""
+    """Names the secret in the tokens, where a gate has several."""
 
 
 class Progress(msgspec.Struct, kw_only=True):
@@ -53,6 +57,10 @@ class Progress(msgspec.Struct, kw_only=True):
     answers: dict[str, int]
     p50_ms: float
     p99_ms: float
+    bots_paid: int = 0
+    """Of `paid`, those of programs."""
+    peak_per_s: float = 0.0
+    """Requests in the busiest second."""
     line: LineNow | None = None
     """In a line only."""
     done: bool = False
@@ -98,8 +106,12 @@ class Crowd:
         self.paid: list[str] = []
         self.unknown = 0
         self.tired = 0
+        self.bots_paid = 0
         self.arrived = 0
         self.gone = 0
+        self._second = 0
+        self._in_second = 0
+        self._peak = 0
 
     async def run(self, opens_at: float, now_s: int) -> None:
         """`opens_at` on our clock; `now_s` is the wall's time, for the tokens."""
@@ -131,14 +143,21 @@ class Crowd:
             "paid": len(self.paid),
             "unknown": self.unknown,
             "tired": self.tired,
+            "bots_paid": self.bots_paid,
             "answers": dict(self.answers),
             "p50_ms": self.latency.percentile(50) * 1000,
             "p99_ms": self.latency.percentile(99) * 1000,
+            "peak_per_s": float(self._peak),
         }
 
     def _token(self, buyer: Buyer) -> str:
         return sign(
-            self._task.buyer_secret, buyer.user_id, audience=self._task.audience, now_s=self._now_s, ttl_s=_TOKEN_TTL_S
+            self._task.buyer_secret,
+            buyer.user_id,
+            audience=self._task.audience,
+            now_s=self._now_s,
+            ttl_s=_TOKEN_TTL_S,
+            kid=self._task.kid,
         )
 
     def _headers(self, buyer: Buyer) -> bytes:
@@ -178,6 +197,8 @@ class Crowd:
                 wait_s = max(answer.retry_after_s, 0.1) * (0.9 + 0.2 * buyer.pace)
                 if code == "not-started":
                     wait_s = max(0.0, self._opens_at - self._clock()) + buyer.pace * 0.5
+                if buyer.bot:
+                    wait_s = BOT_PAUSE_S
             intended = self._clock() + wait_s
             await self._until(intended)
         self.tired += 1
@@ -213,6 +234,7 @@ class Crowd:
             answer = await self._ask(self._checkout, "POST", path, keyed, body, intended=self._clock())
             if answer is not None and answer.status == 200:
                 self.paid.append(order_id)
+                self.bots_paid += buyer.bot
                 return True
             if answer is not None and answer.status not in {202, 429, 503}:
                 return answer.status != 402
@@ -229,9 +251,17 @@ class Crowd:
         except Lost:
             self.unknown += 1
             return None
-        self.latency.record(self._clock() - intended)
+        now = self._clock()
+        self.latency.record(now - intended)
+        self._count_second(int(now))
         self.answers[_kind(answer)] += 1
         return answer
+
+    def _count_second(self, second: int) -> None:
+        if second != self._second:
+            self._second, self._in_second = second, 0
+        self._in_second += 1
+        self._peak = max(self._peak, self._in_second)
 
     async def _until(self, moment: float) -> None:
         await asyncio.sleep(max(0.0, moment - self._clock()))

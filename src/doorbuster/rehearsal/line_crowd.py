@@ -14,7 +14,7 @@ import msgspec
 
 from doorbuster.adapters.system import wall_ms
 from doorbuster.rehearsal.client import Answer, Client
-from doorbuster.rehearsal.crowd import Crowd, CrowdTask, Progress, Result, code_of
+from doorbuster.rehearsal.crowd import BOT_PAUSE_S, Crowd, CrowdTask, Progress, Result, code_of
 from doorbuster.rehearsal.line_client import CutOff, open_live
 from doorbuster.rehearsal.line_plan import LineBuyer, draw_line_crowd
 from doorbuster.rehearsal.line_seen import Memory, Told, Witness, ms_of
@@ -111,6 +111,8 @@ class LineCrowd(Crowd):
 
     def _pause_s(self, who: _InLine, answer: Answer | None) -> float:
         """After an answer that was no decision."""
+        if who.plan.buyer.bot:
+            return BOT_PAUSE_S
         if answer is None or not answer.retry_after_s:
             return 0.2 + who.plan.buyer.pace / 2
         if code_of(answer) == "not-started":
@@ -185,7 +187,7 @@ class LineCrowd(Crowd):
 
     async def _next(self, who: _InLine, told: Told) -> Told | None:
         """One poll, when the servers wish; the old place if there was no answer, None if there will be none."""
-        intended = self._clock() + who.wait_s
+        intended = self._clock() + (BOT_PAUSE_S if who.plan.buyer.bot else who.wait_s)
         await self._until(intended)
         path = f"{self._path}/me"
         if who.memory.ticket is not None:

@@ -36,10 +36,11 @@ def draw_line_crowd(plan: CrowdPlan, *, entries_s: float) -> Iterator[LineBuyer]
         if entries_s > 0 and rng.random() < plan.entrants:
             arrives = -_EARLIEST_S - early * max(0.0, entries_s - _EARLIEST_S)
         gives_up_s = rng.uniform(1.0, 20.0) if rng.random() < plan.give_up else None
-        yield LineBuyer(
+        person = LineBuyer(
             buyer=buyer,
             arrives_s=arrives,
             tabs=rng.randrange(2, 4) if rng.random() < plan.tabs else 1,
             listens=rng.random() < plan.listen and gives_up_s is None,
             gives_up_s=gives_up_s,
         )
+        yield msgspec.structs.replace(person, tabs=3, listens=False, gives_up_s=None) if buyer.bot else person

@@ -43,6 +43,10 @@ class CrowdPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Share who listen on a socket instead of asking again."""
     give_up: float = 0.03
     """Share who leave the line before their turn."""
+    bots: float = 0.0
+    """Share who are programs: there at the start to the millisecond, in several tabs, and never waiting as told."""
+    prefix: str = "buyer-"
+    """Before the seed and the number in a buyer's account."""
 
 
 class Buyer(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,23 +59,33 @@ class Buyer(msgspec.Struct, frozen=True, kw_only=True):
     double_click: bool
     pace: float
     """0 to 1: spreads this buyer's waits."""
+    bot: bool = False
 
 
 def draw_crowd(plan: CrowdPlan) -> Iterator[Buyer]:
     """All buyers of the plan, in the order of their names."""
     rng = random.Random(plan.seed)
+    programs = random.Random(f"bots {plan.seed}")
     for number in range(plan.buyers):
         arrives = rng.random() ** 2 * plan.burst_s if rng.random() < 0.8 else rng.random() * plan.tail_s
         if rng.random() < plan.early:
             arrives = -rng.random() * 2
-        yield Buyer(
-            user_id=f"buyer-{plan.seed}-{number}",
+        buyer = Buyer(
+            user_id=f"{plan.prefix}{plan.seed}-{number}",
             arrives_s=arrives,
             fate=_fate(plan, rng),
             patient=rng.random() < plan.patient,
             double_click=rng.random() < plan.double_click,
             pace=rng.random(),
         )
+        yield _program(buyer, programs) if programs.random() < plan.bots else buyer
+
+
+def _program(buyer: Buyer, rng: random.Random) -> Buyer:
+    """The same account in the hands of a program."""
+    return msgspec.structs.replace(
+        buyer, bot=True, arrives_s=rng.uniform(-0.2, 0.3), fate=Fate.PAYS, patient=True, double_click=True
+    )
 
 
 def _fate(plan: CrowdPlan, rng: random.Random) -> Fate:

@@ -19,7 +19,9 @@ class PostgresFleet:
         self._database = database
 
     async def beat(self, beat: GateBeat) -> None:
-        await self._database.write(_SQL["beat"], beat.gate_id, beat.host, beat.pid, beat.ready, beat.clock_offset_ms)
+        await self._database.write(
+            _SQL["beat"], beat.gate_id, beat.host, beat.pid, beat.ready, beat.clock_offset_ms, beat.busy
+        )
 
     async def leave(self, gate_id: str) -> None:
         await self._database.write(_SQL["leave"], gate_id)
@@ -32,6 +34,7 @@ class PostgresFleet:
                 pid=row["pid"],
                 ready=row["ready"],
                 clock_offset_ms=row["clock_offset_ms"],
+                busy=row["busy"],
                 started_ms=row["started_ms"],
                 beat_ms=row["beat_ms"],
             )

@@ -51,6 +51,7 @@ def sale_of(row: asyncpg.Record) -> Sale:
         ended_number=row["ended_number"],
         draw_size=row["draw_size"],
         drawn_ms=row["drawn_ms"],
+        rehearsal_of="" if row["rehearsal_of"] is None else str(row["rehearsal_of"]),
     )
 
 

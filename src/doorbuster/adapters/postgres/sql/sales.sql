@@ -7,7 +7,7 @@ select * from create_sale($1, $2, $3, $4, at_ms($5))
 select * from sale_view where sale_id = $1
 
 -- name: newest
-select * from sale_view where sale_id < $1 order by sale_id desc limit $2
+select * from sale_view where sale_id < $1 and rehearsal_of is null order by sale_id desc limit $2
 
 -- name: live
 select s.* from sale_view s

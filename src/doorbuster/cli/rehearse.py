@@ -1,0 +1,71 @@
+"""`doorbuster rehearse`: has a sale rehearsed, shows how it goes, and ends with the sheet.
+
+Owns: what a person sees of a rehearsal. Exit codes: 0 go, 1 no-go or refused, 2 it could not be asked or was stopped.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from doorbuster.cli import client
+from doorbuster.cli.sale import path_of
+
+_LOOK_S: Final = 1.0
+_WIDTH: Final = 10
+
+
+def run(sale: str, wish: dict[str, Any], *, stop: bool, url: str | None, folder: Path | None, as_json: bool) -> int:
+    operator = client.Operator(url, folder, as_json=as_json)
+    path = f"{path_of(sale)}/rehearsal"
+    if stop:
+        found = operator.ask("DELETE", path)
+        print(json.dumps(found, indent=2) if as_json else f"asked to stop; it is {found['state']}")
+        return 0
+    found = operator.ask("POST", path, wish)
+    try:
+        while found["state"] in {"asked", "running"}:
+            if not as_json:
+                _tell(found)
+            time.sleep(_LOOK_S)
+            found = operator.ask("GET", path)
+    except KeyboardInterrupt:
+        operator.ask("DELETE", path)
+        print("\nasked to stop; what it made is cleared away", file=sys.stderr)
+        return client.NOT_ASKED
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _show(found)
+    if found["verdict"] is None:
+        return client.NOT_ASKED
+    return 0 if found["verdict"] == "go" else client.REFUSED
+
+
+def _tell(found: dict[str, Any]) -> None:
+    now = found["progress"]
+    if not now:
+        print(f"{found['state']} …", flush=True)
+        return
+    print(
+        f"came {now['arrived']:,}  went {now['gone']:,}  orders {now['orders']:,}  paid {now['paid']:,}  "
+        f"requests {now['requests']:,}  up to {now['peak_per_s']:,.0f}/s  p99 {now['p99_ms']:,.0f} ms",
+        flush=True,
+    )
+
+
+def _show(found: dict[str, Any]) -> None:
+    print()
+    for check in found["checks"]:
+        print(f"  {'✓' if check['held'] else '✗'} {check['name']:<{_WIDTH}} {check['words']}")
+    figures = found["figures"]
+    if figures:
+        bots, units = (
+            f"{figures['bots']:,} of {figures['buyers']:,}",
+            f"{figures['bots_paid']:,} of {figures['units_sold']:,}",
+        )
+        print(f"\n  Programs were {bots} buyers and got {units} units.")
+    if found["differs"]:
+        print("\n  Unlike the sale: " + "; ".join(found["differs"]) + ".")
+    print(f"\n{(found['verdict'] or 'stopped').upper()}" + "".join(f"\n  {reason}" for reason in found["reasons"]))
