@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from bench.blocklist import blocklist
 from bench.cold import cold, first_demo
 from bench.compare import compare
 from bench.decision import decision
@@ -34,6 +35,7 @@ BENCHES: Final[Mapping[str, Callable[[float], Report]]] = {
     "grants": grants,
     "live": live,
     "compare": compare,
+    "blocklist": blocklist,
     "first-demo": first_demo,
 }
 PAGE: Final = Path("docs/performance.md")

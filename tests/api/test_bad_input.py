@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import structlog
 
 from api.gate import ADMIN, Gate
 
@@ -231,6 +232,22 @@ async def test_request_id_is_given_back_only_if_it_is_one(gate: Gate) -> None:
 
     assert good.headers[b"x-request-id"] == b"req-1"
     assert b"x-request-id" not in bad.headers
+
+
+async def test_operators_requests_have_an_id_in_any_case(gate: Gate) -> None:
+    asked = await gate.call("GET", "/v1/admin/sales", headers={"Authorization": f"Bearer {ADMIN}"})
+    named = await gate.call("GET", "/v1/admin/sales", headers={"Authorization": "x", "X-Request-Id": "req-2"})
+
+    assert len(asked.headers[b"x-request-id"]) == 36
+    assert named.headers[b"x-request-id"] == b"req-2"
+
+
+async def test_every_line_that_is_logged_for_a_request_has_its_id(gate: Gate) -> None:
+    gate.cut_off()
+    with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as lines:
+        await gate.call("GET", f"/v1/sales/{gate.sale_id}/draw", headers={"X-Request-Id": "req-3"})
+
+    assert [line.get("request_id") for line in lines] == ["req-3"]
 
 
 async def test_documentation_is_whole_and_needs_nothing_from_elsewhere(gate: Gate) -> None:

@@ -30,10 +30,15 @@ async def lanes(gate: Gate) -> AsyncIterator[tuple[Served, Served]]:
     await plain.stop()
 
 
+_UUID_LENGTH = 36
+
+
 def comparable(response: Response) -> tuple[object, ...]:
     """Without what differs from moment to moment."""
     moments = {"date", "retry-after", "content-length"}
     headers = {name: value for name, value in response.headers.items() if name not in moments}
+    if len(headers.get("x-request-id", "")) == _UUID_LENGTH:
+        headers["x-request-id"] = "made here"
     body = re.sub(rb'"(server_time|retry_after_ms)":("[^"]*"|\d+)', b"", response.body)
     return response.first, headers, body
 

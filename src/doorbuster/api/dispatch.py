@@ -44,19 +44,31 @@ class Dispatch:
         self._turn = turn = (self._turn + 1) % _TIMED_EVERY
         begun = 0.0 if turn else self._monotonic()
         match = self.table.match(request.method, request.path)
+        request_id = self._request_id(request, match)
         if isinstance(match, Match):
             request.parameters = match.parameters
-            outcome = await self._handle(match.route, request)
+            if request_id is None:
+                outcome = await self._handle(match.route, request)
+            else:
+                with structlog.contextvars.bound_contextvars(request_id=request_id.decode("ascii")):
+                    outcome = await self._handle(match.route, request)
             reply = outcome if isinstance(outcome, Reply) else self._refused(outcome)
         else:
             reply = _no_route(match)
         self._counters.count(reply.code)
         if not turn:
             self._counters.took(self._monotonic() - begun)
+        return reply if request_id is None else reply.with_header(b"x-request-id", request_id)
+
+    def _request_id(self, request: Request, match: Match | tuple[str, ...]) -> bytes | None:
+        """The caller's own, for every line that is logged on its behalf. An operator's request has one in any case; the
+        crowd's have none unless they bring it."""
         given = request.header(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
-            return reply.with_header(b"x-request-id", given)
-        return reply
+            return given
+        if isinstance(match, Match) and match.route.caller is Caller.OPERATOR:
+            return self._ids.new_id().encode()
+        return None
 
     async def _handle(self, route: Route, request: Request) -> Reply | Refusal:
         try:
