@@ -93,12 +93,7 @@ class Buyers:
         """The secrets of the crowds that are at work now, by the `kid` of their tokens, which are signed with the
         secret's hex; those before are forgotten. Their buyers are nobody outside a rehearsal."""
         if secrets or self._rehearsals:
-            self._rehearsals = {
-                sign("-", "-", audience="", now_s=0, ttl_s=0, kid=kid).partition(".")[0].encode(): Mac(
-                    secret.hex().encode()
-                )
-                for kid, secret in secrets.items()
-            }
+            self._rehearsals = {_head_naming(kid): Mac(secret.hex().encode()) for kid, secret in secrets.items()}
 
     def recall(self, authorization: bytes | None, now_ms: int) -> str | None:
         """The buyer of a token that is known, or can be checked without waiting. None: ask `identify`."""
@@ -213,11 +208,16 @@ def is_operator(authorization: bytes | None, admin_token: str) -> bool:
 
 def sign(secret: str, user_id: str, *, audience: str, now_s: int, ttl_s: int, kid: str = "") -> str:
     """A buyer token, as a shop's backend would make it; for tools, for --dev-identities and for rehearsals."""
-    named = b',"kid":"%s"' % kid.encode() if kid else b""
-    head = _padless(b'{"alg":"HS256","typ":"JWT"%s}' % named)
+    head = _head_naming(kid)
     claims = {"sub": user_id, "aud": audience, "iat": now_s, "exp": now_s + ttl_s}
     signed = head + b"." + _padless(msgspec.json.encode(claims))
     return (signed + b"." + _padless(hmac.digest(secret.encode(), signed, "sha256"))).decode()
+
+
+def _head_naming(kid: str) -> bytes:
+    """The head of a token that `sign` makes."""
+    named = b',"kid":"%s"' % kid.encode() if kid else b""
+    return _padless(b'{"alg":"HS256","typ":"JWT"%s}' % named)
 
 
 def _head(part: bytes) -> Head:

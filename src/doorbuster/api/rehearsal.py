@@ -16,12 +16,11 @@ from doorbuster.api.shapes import Reason, stamp, stamp_or_none
 from doorbuster.domain import rehearsal as bounds
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.rehearsal import Check, Wish
-from doorbuster.engine.ports import Actor, OutcomeUnknown, StoreUnavailable
+from doorbuster.engine.ports import Actor
 from doorbuster.engine.rehearsal_ports import Rehearsal
 
 _OPERATOR: Final = "operator"
 _WISH: Final = {"multiple": 1.5, "reason": "before the big day"}
-_AWAY: Final = Refusal(Code.UNAVAILABLE, "the ledger does not answer; ask again", 1000)
 
 
 class RehearsalBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -92,20 +91,16 @@ class RehearsalRoutes:
         body = body_of(request, RehearsalBody, required=False)
         wish = Wish(multiple=body.multiple, buyers=body.buyers, seconds=body.seconds, forced=body.force)
         actor = Actor(name=_OPERATOR, reason=body.reason)
-        return await _answered(202, lambda: self._rehearsing.ask(id_of(request, "sale_id"), wish, actor))
+        return _answer(202, await self._rehearsing.ask(id_of(request, "sale_id"), wish, actor))
 
     async def look(self, request: Request) -> Reply | Refusal:
-        return await _answered(200, lambda: self._rehearsing.latest(id_of(request, "sale_id")))
+        return _answer(200, await self._rehearsing.latest(id_of(request, "sale_id")))
 
     async def stop(self, request: Request) -> Reply | Refusal:
-        return await _answered(200, lambda: self._rehearsing.stop(id_of(request, "sale_id")))
+        return _answer(200, await self._rehearsing.stop(id_of(request, "sale_id")))
 
 
-async def _answered(status: int, ask: Callable[[], Any]) -> Reply | Refusal:
-    try:
-        found: Rehearsal | Refusal = await ask()
-    except (StoreUnavailable, OutcomeUnknown):
-        return _AWAY
+def _answer(status: int, found: Rehearsal | Refusal) -> Reply | Refusal:
     return found if isinstance(found, Refusal) else json_reply(status, rehearsal_view(found))
 
 

@@ -61,11 +61,8 @@ def _show(found: dict[str, Any]) -> None:
         print(f"  {'✓' if check['held'] else '✗'} {check['name']:<{_WIDTH}} {check['words']}")
     figures = found["figures"]
     if figures:
-        bots, units = (
-            f"{figures['bots']:,} of {figures['buyers']:,}",
-            f"{figures['bots_paid']:,} of {figures['units_sold']:,}",
-        )
-        print(f"\n  Programs were {bots} buyers and got {units} units.")
+        bots = f"{figures['bots']:,} of {figures['buyers']:,}"
+        print(f"\n  Programs were {bots} buyers and got {figures['bots_paid']:,} of {figures['units_sold']:,} units.")
     if found["differs"]:
         print("\n  Unlike the sale: " + "; ".join(found["differs"]) + ".")
     print(f"\n{(found['verdict'] or 'stopped').upper()}" + "".join(f"\n  {reason}" for reason in found["reasons"]))

@@ -134,10 +134,6 @@ class Rehearser:
         self._task = asyncio.get_running_loop().create_task(self._take(claimed, lease), name="rehearsal")
         return {"begun": 1}
 
-    async def drain(self) -> None:
-        if self._task is not None:
-            await asyncio.wait([self._task])
-
     async def stop(self) -> None:
         """Give up what is under way, and leave nothing of it."""
         if self._task is not None:
@@ -185,13 +181,17 @@ class Rehearser:
         )
 
     async def _clear(self, shadow_id: str) -> None:
-        """End it, so that gates sell no more of it; then the rows; then the keys, which nobody writes without rows."""
-        await self._sales.move(shadow_id, SaleStatus.ENDED, _ACTOR)
-        while await self._orders.cancel_all(shadow_id, actor=_ACTOR, limit=limits.EXPIRY_BATCH):
-            pass
+        """First at rest; then the rows; then the keys, which nobody writes without rows."""
+        await self._lay_to_rest(shadow_id)
         await self._store.remove_shadow(shadow_id)
         with contextlib.suppress(StoreUnavailable, OutcomeUnknown):
             await self._stock.drop_image(shadow_id)
+
+    async def _lay_to_rest(self, shadow_id: str) -> None:
+        """Gates sell no more of it, and what is reserved is let go."""
+        await self._sales.move(shadow_id, SaleStatus.ENDED, _ACTOR)
+        while await self._orders.cancel_all(shadow_id, actor=_ACTOR, limit=limits.EXPIRY_BATCH):
+            pass
 
     async def _rehearse(self, claimed: Claimed, lease: str) -> Sheet:
         rehearsal = claimed.rehearsal
@@ -244,10 +244,7 @@ class Rehearser:
             await asyncio.gather(work, return_exceptions=True)
 
     async def _judge(self, shadow: Sale, who: Cast, found: CrowdSeen, busiest: float, differs: list[str]) -> Sheet:
-        """What is still reserved is let go first, so that the audit has a sale at rest."""
-        await self._sales.move(shadow.sale_id, SaleStatus.ENDED, _ACTOR)
-        while await self._orders.cancel_all(shadow.sale_id, actor=_ACTOR, limit=limits.EXPIRY_BATCH):
-            pass
+        await self._lay_to_rest(shadow.sale_id)
         counted = await self._store.count(shadow.sale_id, found.acknowledged)
         report = await self._auditing.audit(shadow.sale_id, _ACTOR)
         audit = report.detail if isinstance(report, Refusal) else report.verdict.value
