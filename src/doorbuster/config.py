@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from doorbuster.domain import push
+
 
 class Settings(BaseSettings):
     """What a process is told about the world. Read once at start."""
@@ -83,6 +85,15 @@ class Settings(BaseSettings):
     mail_from: str = "Doorbuster <doorbuster@localhost>"
     mail_rate_per_second: Annotated[float, Field(gt=0, le=100_000)] = 50.0
     """Mails of one worker; providers state what they take."""
+    push_private_key: SecretStr = SecretStr("")
+    """VAPID key of web push, 32 bytes in base64url; browsers are bound to it, so it is never changed without need.
+    Empty: `up` makes one in data_dir; gates and workers without one offer no web push."""
+    push_subject: str = ""
+    """mailto:… or https://… where a push service reaches whoever sends; empty: the address of mail_from."""
+    push_services: str = push.SERVICES_DEFAULT
+    """Where push messages may go, separated by spaces: a host, *.domain, or a whole scheme://host:port."""
+    push_rate_per_second: Annotated[float, Field(gt=0, le=100_000)] = 200.0
+    """Push messages of one worker."""
     on_call_urls: SecretStr = SecretStr("")
     """Who is paged, separated by spaces: https://… gets a JSON POST, mailto:… a mail, any other address is Apprise's
     (`doorbuster[alerts]`). Empty: pages are only logged and shown in the timeline."""

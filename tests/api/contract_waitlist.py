@@ -4,9 +4,11 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 from api.gate import Answer, Gate
+from day.browsers import Browser
 from doorbuster.api.shapes import stamp
-from doorbuster.domain.notices import NoticeKind
+from doorbuster.domain.notices import Channel, NoticeKind
 
+PUSH = "https://push.example.com/ann"
 Case = Callable[[Gate], Awaitable[Answer]]
 
 CASES: dict[tuple[str, str], Case] = {}
@@ -46,7 +48,7 @@ async def _waiting(gate: Gate) -> str:
 async def _token(gate: Gate) -> str:
     sale_id = await _waiting(gate)
     await gate.shop.waitlist.queue(sale_id, NoticeKind.HOUR, gate.clock.now_ms() + 1_000)
-    [notice] = await gate.shop.waitlist.claim("lease", lease_ms=1_000, limit=1)
+    [notice] = await gate.shop.waitlist.claim("lease", Channel.MAIL, lease_ms=1_000, limit=1)
     return notice.token
 
 
@@ -55,14 +57,27 @@ async def _(gate: Gate) -> Answer:
     sale_id = await _waiting(gate)
     await gate.services.waitlist.refresh()
     answer = await gate.call("GET", f"/v1/sales/{sale_id}/waitlist")
-    assert (answer.json["people"], answer.json["page_open"]) == (1, False)
+    assert (answer.json["people"], answer.json["page_open"], answer.json["push_key"]) == (1, False, "key")
     return answer
 
 
 @case("join-waitlist", "202")
 async def _(gate: Gate) -> Answer:
     sale_id = await _waiting(gate)
-    return await gate.call("POST", f"/v1/sales/{sale_id}/waitlist", token=gate.token())
+    answer = await gate.call("POST", f"/v1/sales/{sale_id}/waitlist", {"push": Browser(PUSH).json}, token=gate.token())
+    assert (answer.json["email"], answer.json["push"]) == (False, True)
+    return answer
+
+
+@case("join-waitlist", "invalid-request")
+async def _(gate: Gate) -> Answer:
+    """A browser of a push service that nobody named."""
+    sale_id = await _waiting(gate)
+    elsewhere = {"push": Browser("https://169.254.169.254/latest").json}
+    answer = await gate.call("POST", f"/v1/sales/{sale_id}/waitlist", elsewhere, token=gate.token())
+    assert "169.254.169.254" in answer.json["detail"]
+    assert not await gate.shop.waitlist.queue(sale_id, NoticeKind.HOUR, gate.clock.now_ms() + 1_000) > 1
+    return answer
 
 
 @case("leave-waitlist", "200")

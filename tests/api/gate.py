@@ -40,7 +40,7 @@ from doorbuster.engine.reporting import Reporting
 from doorbuster.engine.selling import Selling
 from doorbuster.engine.shop_endpoints import Webhooks
 from doorbuster.engine.tickets import Tickets
-from doorbuster.engine.waitlist import Waitlist
+from doorbuster.engine.waitlist import PushTerms, Waitlist
 from doorbuster.engine.watching import LineWatch
 from doorbuster.reference.clock import ManualClock, SeededIds
 from doorbuster.reference.gateway import ReferenceGateway
@@ -153,7 +153,7 @@ class Gate:
             rehearsing=Rehearsing(shop.rehearsals, shop.sales, shop.ids),
             fleet=shop.fleet,
             monitor=shop.monitor,
-            waitlist=Waitlist(shop.waitlist, self.board, clock),
+            waitlist=Waitlist(shop.waitlist, self.board, clock, PushTerms("key", ["push.example.com"])),
             webhooks=Webhooks(store=self.endpoints, sender=self.sender, clock=clock, ids=ids),
             ready=self._ready,
             metrics=lambda: b"# metrics",

@@ -94,7 +94,15 @@ async def test_given_database_that_does_not_answer_is_said(tmp_path: Path) -> No
     assert_nothing_runs(tmp_path)
 
 
-@pytest.mark.parametrize(("name", "value"), [("DOORBUSTER_PORT", "http"), ("DOORBUSTER_GATES", "-1")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DOORBUSTER_PORT", "http"),
+        ("DOORBUSTER_GATES", "-1"),
+        ("DOORBUSTER_SMTP_URL", "mail.example.com"),
+        ("DOORBUSTER_PUSH_PRIVATE_KEY", "short"),
+    ],
+)
 async def test_wrong_setting_is_named(tmp_path: Path, name: str, value: str) -> None:
     done = await doorbuster("up", "--data-dir", str(tmp_path / "data"), settings={name: value})
 

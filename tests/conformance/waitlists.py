@@ -4,7 +4,8 @@ import asyncio
 
 from conformance.ledger_bench import ACTOR, HOUR, MINUTE, LedgerBench
 from conformance.suite import Suite
-from doorbuster.domain.notices import NoticeKind, NoticeState
+from doorbuster.domain.notices import Channel, NoticeKind, NoticeState
+from doorbuster.domain.push import Subscription
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import SaleStatus
 from doorbuster.engine.notifying import Notice, Sending
@@ -24,12 +25,19 @@ async def queue(bench: LedgerBench, sale: Sale, kind: NoticeKind = NoticeKind.HO
     return await bench.ledger.notices.queue(sale.sale_id, kind, bench.now_ms() + within)
 
 
-async def claim(bench: LedgerBench, lease: str = "", limit: int = 100) -> list[Notice]:
-    return list(await bench.ledger.notices.claim(lease or bench.ids.new_id(), lease_ms=LEASE_MS, limit=limit))
+async def claim(bench: LedgerBench, lease: str = "", limit: int = 100, channel: Channel = Channel.MAIL) -> list[Notice]:
+    lease = lease or bench.ids.new_id()
+    return list(await bench.ledger.notices.claim(lease, channel, lease_ms=LEASE_MS, limit=limit))
 
 
-async def states(bench: LedgerBench, sale: Sale, kind: NoticeKind = NoticeKind.HOUR) -> dict[NoticeState, int]:
-    found = await bench.ledger.notices.progress(sale.sale_id, kind)
+def browser(name: str) -> Subscription:
+    return Subscription(endpoint=f"https://push.example.com/{name}", p256dh=f"key of {name}", auth="auth")
+
+
+async def states(
+    bench: LedgerBench, sale: Sale, kind: NoticeKind = NoticeKind.HOUR, channel: Channel = Channel.MAIL
+) -> dict[NoticeState, int]:
+    found = await bench.ledger.notices.progress(sale.sale_id, kind, channel)
     return {state: count for state, count in found.items() if count}
 
 
@@ -165,3 +173,82 @@ async def winners_and_losers_are_told_apart(bench: LedgerBench) -> None:
 
     told = {notice.user_id: notice.kind for notice in await claim(bench)}
     assert told == {"ann": NoticeKind.WON, "bob": NoticeKind.LOST, "eve": NoticeKind.LOST}
+
+
+@waitlists
+async def both_ways_that_were_given_are_used(bench: LedgerBench) -> None:
+    sale = await listed(bench, "ann")
+    await bench.ledger.waitlist.join(sale.sale_id, "ann", None, browser("phone"))
+    await bench.ledger.waitlist.join(sale.sale_id, "bob", None, browser("laptop"))
+
+    assert await queue(bench, sale) == 3
+    assert await queue(bench, sale) == 0
+
+    [mail] = await claim(bench)
+    pushes = await claim(bench, channel=Channel.PUSH)
+    assert (mail.user_id, mail.email, mail.push) == ("ann", "ann@example.com", None)
+    assert [(notice.user_id, notice.push) for notice in pushes] == [
+        ("ann", browser("phone")),
+        ("bob", browser("laptop")),
+    ]
+    assert not any(notice.email or notice.token for notice in pushes)
+    assert mail.expires_ms == pushes[0].expires_ms == bench.now_ms() + HOUR
+
+
+@waitlists
+async def later_browser_replaces_the_one_before(bench: LedgerBench) -> None:
+    sale = await listed(bench)
+    for name in ("phone", "laptop"):
+        await bench.ledger.waitlist.join(sale.sale_id, "ann", None, browser(name))
+    await bench.ledger.waitlist.join(sale.sale_id, "ann", None)
+    await queue(bench, sale)
+
+    assert [notice.push for notice in await claim(bench, channel=Channel.PUSH)] == [browser("laptop")]
+
+
+@waitlists
+async def browser_with_new_keys_is_told_with_those(bench: LedgerBench) -> None:
+    """Even what was queued before; two buyers may share a browser, in one moment too."""
+    sale = await listed(bench)
+    await bench.ledger.waitlist.join(sale.sale_id, "ann", None, browser("phone"))
+    await queue(bench, sale)
+    anew = Subscription(endpoint=browser("phone").endpoint, p256dh="another key", auth="another")
+    joining = (bench.ledger.waitlist.join(sale.sale_id, user, None, anew) for user in ("ann", "bob"))
+    assert await asyncio.gather(*joining) == [False, True]
+    await queue(bench, sale)
+
+    assert [notice.push for notice in await claim(bench, channel=Channel.PUSH)] == [anew, anew]
+
+
+@waitlists
+async def browser_that_is_gone_is_told_nothing_of_any_sale(bench: LedgerBench) -> None:
+    """Not even what was queued before, until it asks anew."""
+    sale, other = await listed(bench), await listed(bench)
+    for one in (sale, other):
+        await bench.ledger.waitlist.join(one.sale_id, "ann", "ann@example.com", browser("phone"))
+        await queue(bench, one)
+    [first] = await claim(bench, lease := bench.ids.new_id(), limit=1, channel=Channel.PUSH)
+
+    gone = Sending(notice_id=first.notice_id, state=NoticeState.UNSUBSCRIBED, words="410")
+    await bench.ledger.notices.record(lease, [gone])
+
+    assert not await claim(bench, channel=Channel.PUSH)
+    for one in (sale, other):
+        assert await states(bench, one, channel=Channel.PUSH) == {NoticeState.UNSUBSCRIBED: 1}
+        assert await queue(bench, one, NoticeKind.MINUTES) == 1, "the mail alone"
+    await bench.ledger.waitlist.join(sale.sale_id, "ann", None, browser("phone"))
+    assert await queue(bench, sale, NoticeKind.MINUTES) == 1
+
+
+@waitlists
+async def channels_do_not_wait_for_each_other(bench: LedgerBench) -> None:
+    """What is closed on the way takes no place in a batch."""
+    sale = await listed(bench, *(f"u{number}" for number in range(20)))
+    await queue(bench, sale, within=MINUTE)
+    await bench.ledger.waitlist.join(sale.sale_id, "ann", "ann@example.com", browser("phone"))
+    await bench.ledger.advance_ms(MINUTE)
+    await queue(bench, sale)
+
+    assert [notice.user_id for notice in await claim(bench, limit=5)] == ["ann"]
+    assert [notice.user_id for notice in await claim(bench, limit=5, channel=Channel.PUSH)] == ["ann"]
+    assert await states(bench, sale) == {NoticeState.EXPIRED: 20, NoticeState.SENDING: 1}

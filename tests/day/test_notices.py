@@ -9,12 +9,13 @@ import pytest
 from conformance.ledger_bench import ACTOR, HOUR, LedgerBench
 from day.mail_server import Post, post_office
 from doorbuster.adapters.notify import build_mailer
+from doorbuster.adapters.notify.delivery import ByMail
 from doorbuster.adapters.notify.files import FileMailer
 from doorbuster.adapters.notify.letters import Letters
 from doorbuster.adapters.notify.smtp import SmtpMailer
 from doorbuster.agents.notifier import NotifierAgent
 from doorbuster.config import Settings, load_settings
-from doorbuster.domain.notices import NoticeKind, NoticeState
+from doorbuster.domain.notices import Channel, NoticeKind, NoticeState
 from doorbuster.domain.plan import Plan
 from doorbuster.domain.sale import Sale
 from doorbuster.engine.day_ports import Asked, Mailer, StepSkipped
@@ -37,8 +38,9 @@ def sender(bench: LedgerBench, mailer: Mailer, seed: int = 1) -> NoticeSender:
         store=bench.ledger.notices,
         sales=bench.sales,
         timeline=bench.timeline,
-        mailer=mailer,
-        compose=Letters(settings()).compose,
+        channel=Channel.MAIL,
+        deliver=ByMail(Letters(settings()), mailer),
+        clock=bench.ledger.clock,
         ids=SeededIds(seed),
     )
 
@@ -104,7 +106,7 @@ async def test_mail_that_may_have_arrived_is_not_sent_again(bench: LedgerBench, 
     while await one.run_once():
         pass
 
-    found = await bench.ledger.notices.progress(sale.sale_id, NoticeKind.HOUR)
+    found = await bench.ledger.notices.progress(sale.sale_id, NoticeKind.HOUR, Channel.MAIL)
 
     assert {state: count for state, count in found.items() if count} == {NoticeState.SENT: 19, NoticeState.UNKNOWN: 1}
 
@@ -164,7 +166,7 @@ async def test_pace_is_kept(bench: LedgerBench, post: Post) -> None:
     sale = await listed(bench, 25)
     await Notifying(bench.ledger.notices, bench.ledger.clock).in_an_hour(asked(bench, sale))
     clock = bench.ledger.clock
-    agent = NotifierAgent(sender(bench, smtp(post)), clock, 10.0)
+    agent = NotifierAgent(sender(bench, smtp(post)), clock, 10.0, "notifier")
 
     sent: list[int] = []
     for _ in range(6):

@@ -7,6 +7,7 @@ wall clock that jumps, or is ten minutes wrong, moves nothing.
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -33,6 +34,11 @@ _monotonic: Final[Callable[[], float]] = _uptime if hasattr(time, "CLOCK_BOOTTIM
 def wall_ms() -> int:
     """This machine's wall clock, for commands that have no database to ask. Nothing is decided by it."""
     return time.time_ns() // 1_000_000
+
+
+def random_bytes(count: int) -> bytes:
+    """Bytes that nobody can guess, for keys and salts."""
+    return secrets.token_bytes(count)
 
 
 class SystemClock:

@@ -1,6 +1,7 @@
 """Sends what people on waitlists are to be told.
 
-Owns: the pace: so many mails a second, and a pause when the server is away. Two workers share the work.
+Owns: the pace: so many a second, and a pause when the server is away. Two workers share the work. One agent for each
+channel: a mail server that is slow keeps no browser waiting.
 """
 
 from typing import Final
@@ -14,10 +15,10 @@ _FORGET_S: Final = 30.0
 
 
 class NotifierAgent:
-    name = "notifier"
     interval_s = 0.5
 
-    def __init__(self, sender: NoticeSender, clock: Clock, rate_per_second: float) -> None:
+    def __init__(self, sender: NoticeSender, clock: Clock, rate_per_second: float, name: str) -> None:
+        self.name = name
         self._sender = sender
         self._clock = clock
         self._rate = rate_per_second

@@ -15,6 +15,8 @@ from doorbuster.api.services import Services
 from doorbuster.api.shapes import stamp
 from doorbuster.domain.notices import EMAIL_LENGTH_MAX
 from doorbuster.domain.outcomes import Code, Refusal
+from doorbuster.domain.push import ENDPOINT_LENGTH_MAX, Subscription
+from doorbuster.domain.sale import Sale
 from doorbuster.engine.ports import Clock
 
 _HTML: Final = b"text/html; charset=utf-8"
@@ -31,14 +33,33 @@ _ASK_PAGE: Final = _PAGE.format(title="No more mails?", body=_ASK + "</form>").e
 _DONE_PAGE: Final = _PAGE.format(title="No more mails", body="<p>You get no mails any more.</p>").encode()
 
 
+_KEY_LENGTH_MAX: Final = 200
+
+
+class PushKeys(msgspec.Struct, forbid_unknown_fields=True):
+    p256dh: Annotated[str, msgspec.Meta(max_length=_KEY_LENGTH_MAX)]
+    auth: Annotated[str, msgspec.Meta(max_length=_KEY_LENGTH_MAX)]
+
+
+class PushBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """What a browser's `JSON.stringify(subscription)` says."""
+
+    endpoint: Annotated[str, msgspec.Meta(max_length=ENDPOINT_LENGTH_MAX)]
+    keys: PushKeys
+    expiration_time: float | None = None
+    """Ignored: a browser that is gone says so when a message comes."""
+
+
 class WaitlistBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Where to write before the sale; without it a buyer is on the list and gets no mail."""
+    """Where to tell a buyer before the sale, by mail, by push or both; without either a buyer is only counted."""
 
     email: Annotated[str, msgspec.Meta(max_length=EMAIL_LENGTH_MAX)] | None = None
+    push: PushBody | None = None
 
 
 class WaitlistView(msgspec.Struct, kw_only=True):
-    """`page_open`: from five minutes before the start. `people` is at most two seconds old."""
+    """`page_open`: from five minutes before the start. `people` is at most two seconds old. `push_key`: what a browser
+    subscribes with (its `applicationServerKey`); null if there is no web push."""
 
     sale_id: str
     title: str
@@ -46,12 +67,14 @@ class WaitlistView(msgspec.Struct, kw_only=True):
     server_time: str
     people: int
     page_open: bool
+    push_key: str | None
 
 
 class WaitlistAnswer(msgspec.Struct, kw_only=True):
     sale_id: str
     on_waitlist: bool
     email: bool
+    push: bool
     start_time: str
 
 
@@ -72,25 +95,24 @@ class WaitlistRoutes:
             server_time=stamp(self._clock.now_ms()),
             people=found.people,
             page_open=found.page_open,
+            push_key=found.push_key,
         )
         return json_reply(200, view, ((b"cache-control", b"public, max-age=1"),))
 
     async def join(self, request: Request) -> Reply | Refusal:
         user_id = await self._buyer(request)
         body = body_of(request, WaitlistBody, required=False)
-        sale = await self._waitlist.join(id_of(request, "sale_id"), user_id, body.email)
+        sale = await self._waitlist.join(id_of(request, "sale_id"), user_id, body.email, _subscription(body.push))
         if isinstance(sale, Refusal):
             return sale
-        email, starts = body.email is not None, stamp(sale.start_ms)
-        return json_reply(202, WaitlistAnswer(sale_id=sale.sale_id, on_waitlist=True, email=email, start_time=starts))
+        return json_reply(202, _answer(sale, on=True, email=body.email is not None, push=body.push is not None))
 
     async def leave(self, request: Request) -> Reply | Refusal:
         user_id = await self._buyer(request)
         sale = await self._waitlist.leave(id_of(request, "sale_id"), user_id)
         if isinstance(sale, Refusal):
             return sale
-        starts = stamp(sale.start_ms)
-        return json_reply(200, WaitlistAnswer(sale_id=sale.sale_id, on_waitlist=False, email=False, start_time=starts))
+        return json_reply(200, _answer(sale, on=False))
 
     async def ask_unsubscribe(self, request: Request) -> Reply | Refusal:
         """Only asks: mail programs open links on their own to look for harm."""
@@ -100,6 +122,17 @@ class WaitlistRoutes:
     async def unsubscribe(self, request: Request) -> Reply | Refusal:
         done = await self._waitlist.unsubscribe(id_of(request, "token"))
         return done if isinstance(done, Refusal) else Reply(200, _DONE_PAGE, _HTML)
+
+
+def _subscription(body: PushBody | None) -> Subscription | None:
+    if body is None:
+        return None
+    return Subscription(endpoint=body.endpoint, p256dh=body.keys.p256dh, auth=body.keys.auth)
+
+
+def _answer(sale: Sale, *, on: bool, email: bool = False, push: bool = False) -> WaitlistAnswer:
+    starts = stamp(sale.start_ms)
+    return WaitlistAnswer(sale_id=sale.sale_id, on_waitlist=on, email=email, push=push, start_time=starts)
 
 
 def waitlist_routes(services: Services, clock: Clock, buyer: Callable[[Request], Awaitable[str]]) -> list[Route]:

@@ -6,8 +6,10 @@ Owns: the parts of a worker that only the day needs. Read next: `engine/running.
 from collections.abc import Callable, Mapping, Sequence
 
 from doorbuster.adapters.fetching import HttpFetcher
-from doorbuster.adapters.notify import build_mailer
+from doorbuster.adapters.notify import build_mailer, build_vapid
+from doorbuster.adapters.notify.delivery import ByMail, ByPush
 from doorbuster.adapters.notify.letters import Letters
+from doorbuster.adapters.notify.push import WebPusher
 from doorbuster.adapters.paging import OnCallPager
 from doorbuster.adapters.postgres.fleet import PostgresPages
 from doorbuster.adapters.scaling import build_scaler
@@ -19,11 +21,12 @@ from doorbuster.agents.rehearser import RehearserAgent
 from doorbuster.agents.timeline import TimelineAgent
 from doorbuster.api.report_shapes import composed
 from doorbuster.bootstrap.world import World
+from doorbuster.domain.notices import Channel
 from doorbuster.domain.timeline import StepName
 from doorbuster.engine.day_ports import Step
 from doorbuster.engine.day_steps import End, FinalAudit, Settle, Start, WarmUp
 from doorbuster.engine.monitoring import Monitoring
-from doorbuster.engine.notifying import NoticeSender
+from doorbuster.engine.notifying import Deliver, NoticeSender
 from doorbuster.engine.paging import OnCall
 from doorbuster.engine.prewarming import Prewarming
 from doorbuster.engine.rehearsal_step import RehearsalStep
@@ -75,22 +78,36 @@ class Day:
             ids=world.ids,
             wake=lambda: wake(TimelineAgent.name),
         )
-        sender = NoticeSender(
-            store=world.notices,
-            sales=world.sales,
-            timeline=world.timeline,
-            mailer=self._mailer,
-            compose=Letters(settings).compose,
-            ids=world.ids,
-        )
-        notifier = NotifierAgent(sender, world.clock, settings.mail_rate_per_second)
         self.agents: Sequence[Agent] = (
             TimelineAgent(self._runner),
-            notifier,
+            *self._notifiers(),
             PagerAgent(self.on_call),
             self._monitor(),
             RehearserAgent(self._rehearser),
         )
+
+    def _notifiers(self) -> Sequence[Agent]:
+        """Without a push key this worker leaves what is for browsers to others."""
+        settings, letters = self._world.settings, Letters(self._world.settings)
+        by_mail = self._notifier(Channel.MAIL, ByMail(letters, self._mailer), settings.mail_rate_per_second)
+        vapid = build_vapid(settings)
+        if vapid is None:
+            return (by_mail,)
+        by_push = ByPush(letters, WebPusher(vapid))
+        return by_mail, self._notifier(Channel.PUSH, by_push, settings.push_rate_per_second)
+
+    def _notifier(self, channel: Channel, deliver: Deliver, rate_per_second: float) -> NotifierAgent:
+        world = self._world
+        sender = NoticeSender(
+            store=world.notices,
+            sales=world.sales,
+            timeline=world.timeline,
+            channel=channel,
+            deliver=deliver,
+            clock=world.clock,
+            ids=world.ids,
+        )
+        return NotifierAgent(sender, world.clock, rate_per_second, f"notifier-{channel}")
 
     def _monitor(self) -> MonitorAgent:
         world = self._world

@@ -12,6 +12,7 @@ import structlog
 
 from doorbuster import telemetry
 from doorbuster.adapters.beacon import build_beacon
+from doorbuster.adapters.notify import push_terms
 from doorbuster.adapters.payments import build_gateway
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
 from doorbuster.adapters.postgres.balance import PostgresBalanceStore
@@ -86,7 +87,7 @@ class World:
         self.sender = HttpSender(allow_private=settings.webhooks_allow_private)
         self.gateway = build_gateway(settings)
         self.board = SaleBoard(self.sales, clock)
-        self.waitlist = Waitlist(self.notices, self.board, clock)
+        self.waitlist = Waitlist(self.notices, self.board, clock, push_terms(settings))
         self.distrust = Distrust(self.sales)
         self.committer = Committer(self.orders, stock, clock, self.ids)
         self.releaser = Releaser(self.sales, self.orders, stock)

@@ -6,6 +6,7 @@ import sys
 
 from pydantic import ValidationError
 
+from doorbuster.adapters.notify import build_mailer, build_vapid
 from doorbuster.config import Settings, load_settings
 
 
@@ -31,6 +32,17 @@ def for_process(**overrides: object) -> Settings:
                 file=sys.stderr,
             )
             sys.exit(2)
+    return whole(settings)
+
+
+def whole(settings: Settings) -> Settings:
+    """The same, if what only its adapter can judge is right as well. Exits with code 2 and one line."""
+    try:
+        build_mailer(settings)
+        build_vapid(settings)
+    except ValueError as problem:
+        print(f"doorbuster: {problem}", file=sys.stderr)
+        sys.exit(2)
     return settings
 
 

@@ -75,6 +75,7 @@ class Stack:
         self.admin_token = settings.admin_token.get_secret_value()
         self.buyer_secret = settings.buyer_secret.get_secret_value()
         self.gateway_webhook_secrets = settings.gateway_webhook_secrets.get_secret_value()
+        self.push_private_key = settings.push_private_key.get_secret_value()
         self.url = ""
         self.postgres: EmbeddedPostgres | None = None
         self.valkey: EmbeddedValkey | None = None
@@ -165,6 +166,8 @@ class Stack:
             self.buyer_secret = kept_secret(self.data.root / "buyer-secret")
         if not self.gateway_webhook_secrets:
             self.gateway_webhook_secrets = kept_secret(self.data.root / "gateway-webhook-secret")
+        if not self.push_private_key:
+            self.push_private_key = kept_secret(self.data.root / "push-key")
 
     async def _start_servers(self) -> None:
         if not self.database_url:
@@ -195,6 +198,7 @@ class Stack:
             "VALKEY_URL": self.valkey_url,
             "GATEWAY_URL": self.gateway_url,
             "GATEWAY_WEBHOOK_SECRETS": self.gateway_webhook_secrets,
+            "PUSH_PRIVATE_KEY": self.push_private_key,
             "ADMIN_TOKEN": self.admin_token,
             "BUYER_SECRET": self.buyer_secret,
             "BUYER_JWKS_URL": self.settings.buyer_jwks_url,

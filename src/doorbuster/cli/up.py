@@ -9,7 +9,7 @@ from typing import Final
 
 from doorbuster import telemetry
 from doorbuster.adapters.embedded.errors import EmbeddedError
-from doorbuster.cli.settings import read
+from doorbuster.cli.settings import read, whole
 from doorbuster.cli.supervisor import Stack
 
 _SECOND_WISH_S: Final = 0.5
@@ -25,8 +25,8 @@ def run(
     log_format: str | None,
 ) -> int:
     """Run until SIGINT or SIGTERM. Returns the exit code: 0 after a clean stop, 2 if it cannot start."""
-    settings = read(
-        port=port, host=host, gates=gates, data_dir=data_dir, dev_identities=dev_identities, log_format=log_format
+    settings = whole(
+        read(port=port, host=host, gates=gates, data_dir=data_dir, dev_identities=dev_identities, log_format=log_format)
     )
     telemetry.configure_logging(settings, process="up")
     return asyncio.run(_run(Stack(settings)))

@@ -1,5 +1,5 @@
-"""What people on a waitlist are told by mail: which kinds there are, until when each is worth sending, when it is tried
-again.
+"""What people on a waitlist are told, by mail and by web push: which kinds there are, until when each is worth sending,
+when it is tried again.
 
 Owns: the rules. Keeps: nobody is told twice; a reminder that is late is not sent. Read next: `engine/notifying.py`.
 """
@@ -16,7 +16,7 @@ TRIES: Final = 8
 _PAUSE_MS: Final = 5_000
 _PAUSE_MS_MAX: Final = 300_000
 _AFTERWARDS_MS: Final = 3 * 86_400_000
-"""Who won is told within three days or not by mail at all."""
+"""Who won is told within three days or not at all."""
 _EMAIL: Final = re.compile(r"[^\s@<>()\[\],;:\\\"\x00-\x1f\x7f]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
@@ -26,6 +26,13 @@ class NoticeKind(StrEnum):
     WON = "won"
     LOST = "lost"
     ABORTED = "aborted"
+
+
+class Channel(StrEnum):
+    """Who gave both an address and a browser is told both ways, once each."""
+
+    MAIL = "mail"
+    PUSH = "push"
 
 
 class NoticeState(StrEnum):

@@ -1,6 +1,6 @@
 """What the day of a sale needs from the world: steps, and people who are told.
 
-Owns: the ports of the timeline, of mail and of paging. Read next: `running.py`, which runs the steps.
+Owns: the ports of the timeline, of mail, of web push and of paging. Read next: `running.py`, which runs the steps.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 
 from doorbuster.domain.plan import Plan
+from doorbuster.domain.push import Subscription
 from doorbuster.domain.sale import Sale
 
 Detail: TypeAlias = Mapping[str, Any]
@@ -65,12 +66,17 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
 
 class NotSent(Exception):
     """Nobody got it. `final`: a repeat would fail alike (an address that does not exist). `unsure`: the connection
-    broke when it was all said; it may have arrived."""
+    broke when it was all said; it may have arrived. `gone`: whoever it was for wants no more of them.
+    `pause_ms`: not before that, says the receiver."""
 
-    def __init__(self, words: str, *, final: bool = False, unsure: bool = False) -> None:
+    def __init__(
+        self, words: str, *, final: bool = False, unsure: bool = False, gone: bool = False, pause_ms: int = 0
+    ) -> None:
         super().__init__(words)
         self.final = final
         self.unsure = unsure
+        self.gone = gone
+        self.pause_ms = pause_ms
 
 
 class Mailer(Protocol):
@@ -81,6 +87,23 @@ class Mailer(Protocol):
     async def send_many(self, mails: Sequence[Mail]) -> Sequence[NotSent | None]:
         """All of them, several at once; the outcomes in their order, None for one that was accepted."""
         ...
+
+
+class Push(msgspec.Struct, frozen=True, kw_only=True):
+    """A message for one browser. Of messages with one `topic` that wait for a browser that is off, it gets the last;
+    after `ttl_s` seconds none."""
+
+    to: Subscription
+    payload: bytes
+    ttl_s: int
+    topic: str
+    urgent: bool
+
+
+class Pusher(Protocol):
+    """A way to send web push messages; one outcome for each, as of `Mailer`."""
+
+    async def send_many(self, pushes: Sequence[Push]) -> Sequence[NotSent | None]: ...
 
 
 class PageCall(msgspec.Struct, frozen=True, kw_only=True):

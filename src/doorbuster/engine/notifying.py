@@ -1,42 +1,58 @@
 """Tells people on a waitlist: queues what they are to be told, and sends it.
 
-Owns: the steps of the day that tell people, and the sending. A notice is marked before it is sent, and one whose sender
-died is never sent again: a reminder less is better than two. Read next: `adapters/notify/`, `agents/notifier.py`.
+Owns: the steps of the day that tell people, and the sending, by mail and by web push. A notice is marked before it is
+sent, and one whose sender died is never sent again: a reminder less is better than two. Read next:
+`adapters/notify/`, `agents/notifier.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
-from doorbuster.domain.notices import NoticeKind, NoticeState, pause_after, worth_sending_until
+from doorbuster.domain.notices import Channel, NoticeKind, NoticeState, pause_after, worth_sending_until
 from doorbuster.domain.plan import Plan
+from doorbuster.domain.push import Subscription
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import SaleStatus
-from doorbuster.engine.day_ports import Asked, Detail, Mail, Mailer, StepSkipped
+from doorbuster.engine.day_ports import Asked, Detail, NotSent, StepSkipped
 from doorbuster.engine.ports import Clock, Ids, SaleStore
 from doorbuster.engine.timeline_ports import TimelineStore
 
 LEASE_MS: Final = 120_000
 """Longer than a batch takes at the slowest rate that a server is asked with."""
 BATCH: Final = 100
+PAUSE_ASKED_MS_MAX: Final = 3_600_000
+"""A receiver that asks for more is asked again in an hour all the same."""
 _SALES_KEPT: Final = 1_000
+_PLURALS: Final = {Channel.MAIL: "mails", Channel.PUSH: "pushes"}
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """`token` names the address in the link that ends all mails to it."""
+    """For an address or for a browser, as its channel has it; the other is empty. `token` names the address in the
+    link that ends all mails to it. `expires_ms`: it is worth nothing after."""
 
     notice_id: int
     sale_id: str
     user_id: str
     kind: NoticeKind
-    email: str
+    expires_ms: int
     attempts: int
-    token: str
+    email: str = ""
+    token: str = ""
+    push: Subscription | None = None
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """A notice and what is to be said of its sale."""
+
+    notice: Notice
+    sale: Sale
+    plan: Plan
 
 
 class Sending(msgspec.Struct, frozen=True, kw_only=True):
-    """How it went with one notice."""
+    """How it went with one notice. A browser that is `unsubscribed` is sent nothing any more."""
 
     notice_id: int
     state: NoticeState
@@ -50,19 +66,22 @@ class NoticeStore(Protocol):
     async def people(self, sale_id: str) -> int: ...
 
     async def queue(self, sale_id: str, kind: NoticeKind, expires_ms: int) -> int:
-        """One notice for everybody on the sale's waitlist that it is for; who has one gets no second. Returns how many
-        were made now."""
+        """One notice on each channel for everybody on the sale's waitlist that it is for; who has one gets no second.
+        Returns how many were made now."""
         ...
 
-    async def claim(self, lease: str, *, lease_ms: int, limit: int) -> Sequence[Notice]:
+    async def claim(self, lease: str, channel: Channel, *, lease_ms: int, limit: int) -> Sequence[Notice]:
         """Take notices to send; each is taken once. What is too late, or whose sender was not heard of, is closed."""
         ...
 
     async def record(self, lease: str, sendings: Sequence[Sending]) -> None: ...
-    async def progress(self, sale_id: str, kind: NoticeKind) -> Mapping[NoticeState, int]: ...
+    async def progress(self, sale_id: str, kind: NoticeKind, channel: Channel) -> Mapping[NoticeState, int]: ...
 
 
-Compose = Callable[[Notice, Sale, Plan], Mail]
+class Deliver(Protocol):
+    """Writes and sends, each once, as its channel does; one outcome for each, None for one that was accepted."""
+
+    async def __call__(self, letters: Sequence[Letter], now_ms: int) -> Sequence[NotSent | None]: ...
 
 
 class Notifying:
@@ -96,9 +115,13 @@ class Notifying:
         }
 
     async def progress(self, sale_id: str, kind: NoticeKind) -> Detail:
-        """What has become of the mails, for the timeline."""
-        found = await self._store.progress(sale_id, kind)
-        return {f"mails_{state.value}": count for state, count in found.items() if count}
+        """What has become of the mails and of the pushes, for the timeline."""
+        return {
+            f"{_PLURALS[channel]}_{state.value}": count
+            for channel in Channel
+            for state, count in (await self._store.progress(sale_id, kind, channel)).items()
+            if count
+        }
 
     async def _remind(self, asked: Asked, kind: NoticeKind) -> Detail:
         until = worth_sending_until(kind, asked.sale, asked.now_ms)
@@ -111,7 +134,7 @@ class Notifying:
 
 
 class NoticeSender:
-    """One pass takes a batch and sends it. Any number of them at once."""
+    """One pass takes a batch of one channel and sends it. Any number of them at once."""
 
     def __init__(
         self,
@@ -119,15 +142,17 @@ class NoticeSender:
         store: NoticeStore,
         sales: SaleStore,
         timeline: TimelineStore,
-        mailer: Mailer,
-        compose: Compose,
+        channel: Channel,
+        deliver: Deliver,
+        clock: Clock,
         ids: Ids,
     ) -> None:
         self._store = store
         self._sales = sales
-        self._mailer = mailer
-        self._compose = compose
+        self._channel = channel
+        self._deliver = deliver
         self._timeline = timeline
+        self._clock = clock
         self._ids = ids
         self._known: dict[str, tuple[Sale, Plan]] = {}
         self.down = False
@@ -135,27 +160,33 @@ class NoticeSender:
 
     async def run_once(self, limit: int = BATCH) -> Mapping[str, int]:
         lease = self._ids.new_id()
-        notices = await self._store.claim(lease, lease_ms=LEASE_MS, limit=limit)
+        notices = await self._store.claim(lease, self._channel, lease_ms=LEASE_MS, limit=limit)
         if not notices:
             return {}
-        mails = [self._compose(notice, *await self._about(notice.sale_id)) for notice in notices]
-        outcomes = await self._mailer.send_many(mails)
-        sendings: list[Sending] = []
-        for notice, problem in zip(notices, outcomes, strict=True):
-            if problem is None:
-                sendings.append(Sending(notice_id=notice.notice_id, state=NoticeState.SENT))
-                continue
-            pause = None if problem.final else pause_after(notice.attempts, self._ids.jitter())
-            state = NoticeState.REFUSED if pause is None else NoticeState.PENDING
-            if problem.unsure:
-                state = NoticeState.UNKNOWN
-            words = str(problem)[:200]
-            sendings.append(Sending(notice_id=notice.notice_id, state=state, words=words, pause_ms=pause or 0))
+        letters = [Letter(notice, *await self._about(notice.sale_id)) for notice in notices]
+        outcomes = await self._deliver(letters, self._clock.now_ms())
+        sendings = [self._sending(notice, problem) for notice, problem in zip(notices, outcomes, strict=True)]
         await self._store.record(lease, sendings)
         self.down = all(problem is not None and not problem.final for problem in outcomes)
         sent = sum(sending.state is NoticeState.SENT for sending in sendings)
         later = sum(sending.state is NoticeState.PENDING for sending in sendings)
         return {"sent": sent, "refused": len(sendings) - sent - later, "later": later}
+
+    def _sending(self, notice: Notice, problem: NotSent | None) -> Sending:
+        if problem is None:
+            return Sending(notice_id=notice.notice_id, state=NoticeState.SENT)
+        words = str(problem)[:200]
+        pause = pause_after(notice.attempts, self._ids.jitter())
+        if problem.gone:
+            state = NoticeState.UNSUBSCRIBED
+        elif problem.unsure:
+            state = NoticeState.UNKNOWN
+        elif problem.final or pause is None:
+            state = NoticeState.REFUSED
+        else:
+            pause_ms = max(pause, min(problem.pause_ms, PAUSE_ASKED_MS_MAX))
+            return Sending(notice_id=notice.notice_id, state=NoticeState.PENDING, words=words, pause_ms=pause_ms)
+        return Sending(notice_id=notice.notice_id, state=state, words=words)
 
     async def _about(self, sale_id: str) -> tuple[Sale, Plan]:
         """As it was when a mail about it was written lately: a title costs no query."""

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from doorbuster.domain.notices import NoticeKind, NoticeState
+from doorbuster.domain.notices import Channel, NoticeKind, NoticeState
+from doorbuster.domain.push import Subscription
 from doorbuster.domain.transitions import OrderStatus
 from doorbuster.engine.notifying import Notice, Sending
 from doorbuster.reference.ledger import ReferenceLedger
@@ -17,31 +18,38 @@ from doorbuster.reference.ledger import ReferenceLedger
 
 class _Row(msgspec.Struct):
     notice: Notice
-    expires_ms: int
     next_ms: int
     state: NoticeState = NoticeState.PENDING
     lease: str = ""
+
+    @property
+    def address(self) -> str:
+        return self.notice.token or _endpoint(self.notice)
 
 
 class ReferenceWaitlist:
     def __init__(self, ledger: ReferenceLedger) -> None:
         self._ledger = ledger
-        self._people: dict[tuple[str, str], str | None] = {}
+        self._people: dict[tuple[str, str], tuple[str | None, str | None]] = {}
         self._tokens: dict[str, str] = {}
+        self._browsers: dict[str, Subscription] = {}
         self._unsubscribed: set[str] = set()
-        self._notices: dict[tuple[str, str, NoticeKind], _Row] = {}
+        self._notices: dict[tuple[str, str, NoticeKind, Channel], _Row] = {}
 
-    async def join(self, sale_id: str, user_id: str, email: str | None) -> bool:
-        known = (sale_id, user_id) in self._people
-        self._people[sale_id, user_id] = email or self._people.get((sale_id, user_id))
+    async def join(self, sale_id: str, user_id: str, email: str | None, push: Subscription | None = None) -> bool:
+        known = self._people.get((sale_id, user_id))
+        old_email, old_endpoint = known or (None, None)
+        endpoint = None if push is None else push.endpoint
+        self._people[sale_id, user_id] = (email or old_email, endpoint or old_endpoint)
         if email is not None:
             self._tokens.setdefault(email, str(uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{email}")))
-        return not known
+        if push is not None:
+            self._browsers[push.endpoint] = push
+            self._unsubscribed.discard(push.endpoint)
+        return known is None
 
     async def leave(self, sale_id: str, user_id: str) -> bool:
-        known = (sale_id, user_id) in self._people
-        self._people.pop((sale_id, user_id), None)
-        return known
+        return self._people.pop((sale_id, user_id), None) is not None
 
     async def counts(self) -> dict[str, int]:
         return dict(Counter(sale_id for sale_id, _ in self._people))
@@ -62,42 +70,48 @@ class ReferenceWaitlist:
 
     async def queue(self, sale_id: str, kind: NoticeKind, expires_ms: int) -> int:
         made = 0
-        for (sale, user_id), email in sorted(self._people.items()):
-            known = (sale_id, user_id, kind) in self._notices
-            if sale != sale_id or email is None or known or self._tokens[email] in self._unsubscribed:
+        for (sale, user_id), (email, endpoint) in sorted(self._people.items()):
+            if sale != sale_id:
                 continue
             if kind in (NoticeKind.WON, NoticeKind.LOST) and (kind is NoticeKind.WON) != self._won(sale_id, user_id):
                 continue
-            made += 1
-            self._notices[sale_id, user_id, kind] = _Row(
-                notice=Notice(
+            for channel, there in ((Channel.MAIL, email), (Channel.PUSH, endpoint)):
+                address = self._tokens[there] if there and channel is Channel.MAIL else there
+                key = (sale_id, user_id, kind, channel)
+                if there is None or key in self._notices or address in self._unsubscribed:
+                    continue
+                made += 1
+                notice = Notice(
                     notice_id=len(self._notices) + 1,
                     sale_id=sale_id,
                     user_id=user_id,
                     kind=kind,
-                    email=email,
+                    expires_ms=expires_ms,
                     attempts=0,
-                    token=self._tokens[email],
-                ),
-                expires_ms=expires_ms,
-                next_ms=self._ledger.clock.now_ms(),
-            )
+                    email=there if channel is Channel.MAIL else "",
+                    token=self._tokens[there] if channel is Channel.MAIL else "",
+                    push=self._browsers[there] if channel is Channel.PUSH else None,
+                )
+                self._notices[key] = _Row(notice=notice, next_ms=self._ledger.clock.now_ms())
         return made
 
-    async def claim(self, lease: str, *, lease_ms: int, limit: int) -> Sequence[Notice]:
+    async def claim(self, lease: str, channel: Channel, *, lease_ms: int, limit: int) -> Sequence[Notice]:
         now = self._ledger.clock.now_ms()
+        rows = [row for key, row in self._notices.items() if key[3] is channel and row.next_ms <= now]
         taken: list[Notice] = []
-        for row in sorted(self._notices.values(), key=lambda row: (row.next_ms, row.notice.notice_id)):
-            if row.state not in (NoticeState.PENDING, NoticeState.SENDING) or row.next_ms > now:
-                continue
+        for row in sorted(rows, key=lambda row: (row.next_ms, row.notice.notice_id)):
             if row.state is NoticeState.SENDING:
                 row.state, row.lease = NoticeState.UNKNOWN, ""
-            elif row.notice.token in self._unsubscribed:
+            elif row.state is not NoticeState.PENDING:
+                continue
+            elif row.address in self._unsubscribed:
                 row.state = NoticeState.UNSUBSCRIBED
-            elif row.expires_ms <= now:
+            elif row.notice.expires_ms <= now:
                 row.state = NoticeState.EXPIRED
             elif len(taken) < limit:
-                row.notice = msgspec.structs.replace(row.notice, attempts=row.notice.attempts + 1)
+                # with the keys of now: the browser may have asked anew since
+                push = self._browsers.get(_endpoint(row.notice))
+                row.notice = msgspec.structs.replace(row.notice, attempts=row.notice.attempts + 1, push=push)
                 row.state, row.lease, row.next_ms = NoticeState.SENDING, lease, now + lease_ms
                 taken.append(row.notice)
         return taken
@@ -109,12 +123,19 @@ class ReferenceWaitlist:
             if row is not None:
                 row.state, row.lease = sending.state, ""
                 row.next_ms = self._ledger.clock.now_ms() + sending.pause_ms
+                if row.state is NoticeState.UNSUBSCRIBED and row.notice.push is not None:
+                    self._unsubscribed.add(row.notice.push.endpoint)
 
-    async def progress(self, sale_id: str, kind: NoticeKind) -> Mapping[NoticeState, int]:
-        return Counter(row.state for (sale, _, what), row in self._notices.items() if (sale, what) == (sale_id, kind))
+    async def progress(self, sale_id: str, kind: NoticeKind, channel: Channel) -> Mapping[NoticeState, int]:
+        asked = (sale_id, kind, channel)
+        return Counter(row.state for (sale, _, *what), row in self._notices.items() if (sale, *what) == asked)
 
     def _won(self, sale_id: str, user_id: str) -> bool:
         return any(
             order.user_id == user_id and order.order_id not in self._ledger.returned
             for order in self._ledger.orders_of(sale_id, OrderStatus.PAID)
         )
+
+
+def _endpoint(notice: Notice) -> str:
+    return "" if notice.push is None else notice.push.endpoint

@@ -1,21 +1,23 @@
-"""The words of the mails: text and HTML of each kind of notice.
+"""The words of mails and of push messages, for each kind of notice.
 
 Owns: subjects, sentences, links, and the headers by which a mail program offers to unsubscribe (RFC 8058).
 Titles and addresses come from people: everything is escaped where HTML is made.
 """
 
+import uuid
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urljoin
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from doorbuster.config import Settings
 from doorbuster.domain.notices import NoticeKind
 from doorbuster.domain.plan import Plan
-from doorbuster.domain.sale import Sale
-from doorbuster.engine.day_ports import Mail
-from doorbuster.engine.notifying import Notice
+from doorbuster.domain.push import encoded
+from doorbuster.engine.day_ports import Mail, Push
+from doorbuster.engine.notifying import Letter
 
 _WORDS: Final = {
     NoticeKind.HOUR: ("In an hour: {title}", "The sale begins in an hour."),
@@ -29,8 +31,14 @@ _WORDS: Final = {
 }
 
 
+_PUSH_VERSION: Final = 8030
+"""Marks a declarative push message: a browser that knows them shows it without a script of the shop."""
+_PUSH_TITLE_MAX: Final = 200
+_REMINDERS: Final = (NoticeKind.HOUR, NoticeKind.MINUTES)
+
+
 class Letters:
-    """`compose` makes the mail of one notice."""
+    """`compose` makes the mail of one notice, `push` the message to one browser."""
 
     def __init__(self, settings: Settings) -> None:
         self._public_url = settings.public_url.rstrip("/")
@@ -44,7 +52,34 @@ class Letters:
         self._text = environment.get_template("mail.txt.j2")
         self._html = environment.get_template("mail.html.j2")
 
-    def compose(self, notice: Notice, sale: Sale, plan: Plan) -> Mail:
+    def push(self, letter: Letter, now_ms: int) -> Push:
+        """What waits for a browser that is off is replaced by what comes after it: an hour before, by five minutes
+        before. `tag` does the same for what it shows."""
+        notice, sale = letter.notice, letter.sale
+        assert notice.push is not None, "a mail is no push message"
+        subject, lead = _WORDS[notice.kind]
+        shown = {
+            "title": subject.format(title=" ".join(sale.title.split()))[:_PUSH_TITLE_MAX],
+            "body": lead,
+            "tag": notice.sale_id,
+        }
+        page = self._page(letter.plan)
+        content = {
+            **({"web_push": _PUSH_VERSION} if page else {}),
+            "notification": {**shown, "navigate": page} if page else shown,
+            "sale_id": notice.sale_id,
+            "kind": notice.kind.value,
+        }
+        return Push(
+            to=notice.push,
+            payload=msgspec.json.encode(content),
+            ttl_s=max(0, notice.expires_ms - now_ms) // 1000,
+            topic=encoded(uuid.UUID(notice.sale_id).bytes),
+            urgent=notice.kind in _REMINDERS,
+        )
+
+    def compose(self, letter: Letter) -> Mail:
+        notice, sale, plan = letter.notice, letter.sale, letter.plan
         subject, lead = _WORDS[notice.kind]
         title = " ".join(sale.title.split())
         unsubscribe = f"{self._public_url}/v1/unsubscribe/{notice.token}" if self._public_url else ""

@@ -1,6 +1,6 @@
 """Waitlists and notices in PostgreSQL: implements `engine.waitlist.WaitlistStore` and `engine.notifying.NoticeStore`.
 
-Owns: the batching of those who join in one moment. Read next: `migrations/sql/0010_waitlist.sql`.
+Owns: the batching of those who join in one moment. Read next: `migrations/sql/0015_push.sql`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,13 @@ from doorbuster.adapters.postgres.lanes import Lane
 from doorbuster.adapters.postgres.pool import Database
 from doorbuster.adapters.postgres.queries import load
 from doorbuster.adapters.postgres.rows import is_id
-from doorbuster.domain.notices import NoticeKind, NoticeState
+from doorbuster.domain.notices import Channel, NoticeKind, NoticeState
+from doorbuster.domain.push import Subscription
 from doorbuster.engine.notifying import Notice, Sending
 
 _SQL: Final = load("waitlist.sql")
-_Joining: TypeAlias = tuple[str, str, str | None]
+_Joining: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None]
+"""A row of what the function takes: sale, buyer, address, and the three parts of a browser's subscription."""
 
 
 class PostgresWaitlist:
@@ -24,8 +26,10 @@ class PostgresWaitlist:
         self._database = database
         self._lane: Lane[_Joining, bool] = Lane(self._join_many, lambda joining: f"{joining[0]} {joining[1]}")
 
-    async def join(self, sale_id: str, user_id: str, email: str | None) -> bool:
-        return await self._lane.ask((sale_id, user_id, email))
+    async def join(self, sale_id: str, user_id: str, email: str | None, push: Subscription | None = None) -> bool:
+        if push is None:
+            return await self._lane.ask((sale_id, user_id, email, None, None, None))
+        return await self._lane.ask((sale_id, user_id, email, push.endpoint, push.p256dh, push.auth))
 
     async def _join_many(self, batch: Sequence[_Joining]) -> Sequence[bool]:
         rows = await self._database.write(_SQL["join"], *(list(column) for column in zip(*batch, strict=True)))
@@ -54,18 +58,22 @@ class PostgresWaitlist:
         [row] = await self._database.write(_SQL["queue"], sale_id, kind, expires_ms)
         return row["made"]
 
-    async def claim(self, lease: str, *, lease_ms: int, limit: int) -> Sequence[Notice]:
+    async def claim(self, lease: str, channel: Channel, *, lease_ms: int, limit: int) -> Sequence[Notice]:
         return [
             Notice(
                 notice_id=row["notice_id"],
                 sale_id=str(row["sale_id"]),
                 user_id=row["user_id"],
                 kind=NoticeKind(row["kind"]),
-                email=row["email"],
+                expires_ms=row["expires_ms"],
                 attempts=row["attempts"],
-                token=str(row["token"]),
+                email=row["email"] or "",
+                token=str(row["token"] or ""),
+                push=None
+                if row["endpoint"] is None
+                else Subscription(endpoint=row["endpoint"], p256dh=row["p256dh"], auth=row["auth"]),
             )
-            for row in await self._database.write(_SQL["claim"], lease, lease_ms, limit)
+            for row in await self._database.write(_SQL["claim"], lease, channel, lease_ms, limit)
         ]
 
     async def record(self, lease: str, sendings: Sequence[Sending]) -> None:
@@ -78,8 +86,8 @@ class PostgresWaitlist:
             [sending.pause_ms for sending in sendings],
         )
 
-    async def progress(self, sale_id: str, kind: NoticeKind) -> Mapping[NoticeState, int]:
+    async def progress(self, sale_id: str, kind: NoticeKind, channel: Channel) -> Mapping[NoticeState, int]:
         if not is_id(sale_id):
             return {}
-        rows = await self._database.fetch(_SQL["progress"], sale_id, kind)
+        rows = await self._database.fetch(_SQL["progress"], sale_id, kind, channel)
         return {NoticeState(row["state"]): row["notices"] for row in rows}

@@ -1,7 +1,7 @@
 -- Who wants to be told of a sale, and what they are told.
 
 -- name: join
-select * from join_waitlist($1, $2, $3)
+select * from join_waitlist($1, $2, $3, $4, $5, $6)
 
 -- name: leave
 select leave_waitlist($1, $2) as gone
@@ -13,13 +13,13 @@ select sale_id, people from waitlist_counts
 select queue_notices($1, $2, at_ms($3)) as made
 
 -- name: claim
-select * from claim_notices($1, $2, $3)
+select *, ms(expires_at) as expires_ms from claim_notices($1, $2, $3, $4)
 
 -- name: record
 select record_notices($1, $2, $3, $4, $5) as recorded
 
 -- name: progress
-select state, count(*) as notices from notices where sale_id = $1 and kind = $2 group by state
+select state, count(*) as notices from notices where sale_id = $1 and kind = $2 and channel = $3 group by state
 
 -- name: address
 select unsubscribed_at is not null as unsubscribed from mail_addresses where token = $1

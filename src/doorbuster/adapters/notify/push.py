@@ -1,0 +1,93 @@
+"""Messages to browsers by web push (RFC 8030): implements `engine.day_ports.Pusher`.
+
+Owns: the request, and what each answer means. Keeps: what became of a message is not made up: one whose answer never
+came may have arrived and is reported as such.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import aiohttp
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from doorbuster.adapters.notify.sealing import seal
+from doorbuster.adapters.notify.vapid import Vapid
+from doorbuster.adapters.system import random_bytes, wall_ms
+from doorbuster.domain.push import decoded, origin_of
+from doorbuster.engine.day_ports import NotSent, Push
+
+_AT_ONCE: Final = 32
+_TIMEOUT_S: Final = 20.0
+_GONE: Final = (404, 410)
+"""RFC 8030 section 7.3: the subscription is no more."""
+_LATER: Final = (408, 425, 429)
+_SALT_BYTES: Final = 16
+_WORDS_MAX: Final = 150
+
+
+class WebPusher:
+    """Connections live as long as a batch, so that none is found closed by the other side in the next one.
+
+    `now_ms` is the wall clock that push services compare tokens with."""
+
+    def __init__(self, vapid: Vapid, *, timeout_s: float = _TIMEOUT_S, now_ms: Callable[[], int] = wall_ms) -> None:
+        self._vapid = vapid
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._now_ms = now_ms
+
+    async def send_many(self, pushes: Sequence[Push]) -> Sequence[NotSent | None]:
+        connector = aiohttp.TCPConnector(limit=_AT_ONCE)
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
+        ) as session:
+            return await asyncio.gather(*(self._send(session, push) for push in pushes))
+
+    async def _send(self, session: aiohttp.ClientSession, push: Push) -> NotSent | None:
+        try:
+            body = self._sealed(push)
+        except ValueError as problem:
+            return NotSent(f"no message can be made of it: {problem}", final=True)
+        headers = {
+            "Authorization": self._vapid.authorization(origin_of(push.to.endpoint), self._now_ms() // 1000),
+            "Content-Encoding": "aes128gcm",
+            "Content-Type": "application/octet-stream",
+            "TTL": str(push.ttl_s),
+            "Topic": push.topic,
+            "Urgency": "high" if push.urgent else "normal",
+        }
+        try:
+            async with session.post(push.to.endpoint, data=body, headers=headers, allow_redirects=False) as answer:
+                return self._problem(answer)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as problem:
+            return NotSent(f"the push service does not answer: {type(problem).__name__}")
+        except (aiohttp.ClientError, OSError) as problem:  # a time-out is an OSError
+            return NotSent(f"the connection was lost: {type(problem).__name__}", unsure=True)
+
+    @staticmethod
+    def _sealed(push: Push) -> bytes:
+        to, auth = decoded(push.to.p256dh), decoded(push.to.auth)
+        if to is None or auth is None:
+            raise ValueError("the browser's keys are not in base64url")
+        key = ec.generate_private_key(ec.SECP256R1())  # for this message alone
+        return seal(push.payload, to=to, auth=auth, key=key, salt=random_bytes(_SALT_BYTES))
+
+    def _problem(self, answer: aiohttp.ClientResponse) -> NotSent | None:
+        if 200 <= answer.status < 300:
+            return None
+        words = f"{answer.status} {answer.reason or ''}".strip()[:_WORDS_MAX]
+        if answer.status in _GONE:
+            return NotSent(f"{words}: the browser wants no more", final=True, gone=True)
+        if answer.status in _LATER or answer.status >= 500:
+            return NotSent(words, pause_ms=self._asked_pause(answer.headers.get("Retry-After", "")))
+        return NotSent(words, final=True)
+
+    def _asked_pause(self, text: str) -> int:
+        """Milliseconds, from seconds or a date; 0 if it is neither."""
+        if text.isdecimal():
+            return int(text[:9]) * 1000
+        try:
+            return max(0, int(parsedate_to_datetime(text).timestamp() * 1000) - self._now_ms())
+        except (ValueError, OverflowError):
+            return 0
