@@ -71,12 +71,14 @@ class Delivered:
 
 
 class PushService:
-    """Takes everything with 201, or answers as `answer` says; None from it cuts the connection. `hangs`: never."""
+    """Takes everything with 201, or answers as `answer` says; None from it cuts the connection. `hangs`: never,
+    and `held` counts those that were begun."""
 
     def __init__(self) -> None:
         self.delivered: list[Delivered] = []
         self.answer: Callable[[Delivered], web.Response | None] = lambda _: web.Response(status=201)
         self.hangs = False
+        self.held = 0
         self.url = ""
 
     def browser(self, name: str) -> Browser:
@@ -95,6 +97,7 @@ class PushService:
         if answer is None and request.transport is not None:
             request.transport.abort()
         if answer is None or self.hangs:
+            self.held += 1
             await asyncio.Event().wait()  # ends with the connection
         assert answer is not None
         if answer.status == 201:

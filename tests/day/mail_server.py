@@ -11,12 +11,15 @@ from aiosmtpd.smtp import SMTP
 
 
 class Post:
-    """`answer` is asked for each recipient and may refuse; `drop_after` mails the connection is cut, once."""
+    """`answer` is asked for each recipient and may refuse; `drop_after` mails the connection is cut, once. `held` has
+    the recipients whose mail was begun and is not answered while `hangs`."""
 
     def __init__(self) -> None:
         self.mails: list[tuple[str, EmailMessage]] = []
         self.answer: Callable[[str], str] = lambda _: "250 OK"
         self.drop_after: int | None = None
+        self.hangs = False
+        self.held: list[str] = []
         self.url = ""
         self.port = 0
 
@@ -38,6 +41,9 @@ class Post:
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - the library's name
         del session
+        if self.hangs:
+            self.held += envelope.rcpt_tos
+            await asyncio.Event().wait()  # ends with the connection
         if self.drop_after is not None and len(self.mails) >= self.drop_after:
             self.drop_after = None
             server.transport.abort()

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -36,9 +36,10 @@ def free_port() -> int:
 
 
 class Shop:
-    """`doorbuster up` on a data directory. `start` again after `stop` finds the same data."""
+    """`doorbuster up` on a data directory. `start` again after `stop` finds the same data. `settings`: more of them."""
 
-    def __init__(self, data_dir: Path, *, gates: int = 1) -> None:
+    def __init__(self, data_dir: Path, *, gates: int = 1, settings: Mapping[str, str] | None = None) -> None:
+        self._settings = settings or {}
         self.data_dir = data_dir
         self.port = free_port()
         self.gates = gates
@@ -52,6 +53,7 @@ class Shop:
             "DOORBUSTER_BUYER_SECRET": SECRET,
             "DOORBUSTER_ADMIN_TOKEN": ADMIN,
             "DOORBUSTER_LOG_FORMAT": "json",
+            **self._settings,
         }
         command = [sys.executable, "-m", "doorbuster", "up", "--port", str(self.port), "--gates", str(self.gates)]
         with self._log.open("ab") as log:
@@ -142,8 +144,8 @@ class Shop:
 
 
 @contextlib.asynccontextmanager
-async def open_shop(where: Path, *, gates: int = 1) -> AsyncGenerator[Shop]:
-    shop = Shop(where / "data", gates=gates)
+async def open_shop(where: Path, *, gates: int = 1, settings: Mapping[str, str] | None = None) -> AsyncGenerator[Shop]:
+    shop = Shop(where / "data", gates=gates, settings=settings)
     try:
         await shop.start()
         yield shop
