@@ -45,7 +45,7 @@ pages: setup ## Write anew what the documentation has from the code
 
 lock: ## Pin all requirements anew, with hashes (needs uv)
 	@command -v uv >/dev/null || { echo 'uv is missing: pip install uv'; exit 1; }
-	@for name in requirements/pip requirements/runtime requirements/alerts requirements/kubernetes requirements/stripe requirements/dev bench/peers/requirements; do \
+	@for name in requirements/pip requirements/runtime requirements/alerts requirements/kubernetes requirements/otel requirements/stripe requirements/dev bench/peers/requirements; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	    --custom-compile-command 'make lock' $$name.in -o $$name.txt || exit 1; done
 

@@ -119,6 +119,10 @@ class Settings(BaseSettings):
 
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """A second port that serves only /metrics, without a token; 0: only operators can read /metrics."""
+    traces_url: str = ""
+    """OpenTelemetry collector, as in http://collector:4318 (`doorbuster[otel]`); empty: nothing is traced."""
+    traces_sample: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of requests traced that bring no decision of their caller's."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """json, console, or auto (console on a terminal)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -20,6 +20,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from standardwebhooks import Webhook
 from yarl import URL
 
+from doorbuster import tracing
 from doorbuster.domain.addresses import address_problem, url_problem
 from doorbuster.domain.shop_events import ANSWER_BYTES_KEPT, ATTEMPT_TIMEOUT_MS, ENDPOINTS_MAX
 from doorbuster.engine.shop_ports import Message, Sent, Target
@@ -60,7 +61,10 @@ class HttpSender:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            sent = await self._post(target, message, now_ms)
+            with tracing.part("webhook", alone=True) as span:
+                sent = await self._post(target, message, now_ms)
+                if span is not None:
+                    span.set_attribute("http.response.status_code", sent.status or 0)
         except TimeoutError:
             sent = Sent(status=None, error=f"no answer within {self._timeout_s:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as problem:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from doorbuster import tracing
 from doorbuster.engine.ports import Clock, Ids, OutcomeUnknown, StoreUnavailable
 
 _BACKOFF_MAX_S = 5.0
@@ -85,7 +86,10 @@ class AgentLoops:
         """Runs one pass; None if it failed."""
         report = self.reports[agent.name]
         try:
-            counts = await agent.run_once(self._clock.now_ms())
+            with tracing.whole(f"agent {agent.name}") as span:
+                counts = await agent.run_once(self._clock.now_ms())
+                if span is not None:
+                    span.set_attributes({f"doorbuster.{what}": count for what, count in counts.items()})
         except (StoreUnavailable, OutcomeUnknown) as problem:
             report.failures += 1
             log.warning("agent waits for a store", agent=agent.name, problem=str(problem))

@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from doorbuster import tracing
 from doorbuster.api.http import Refused, Reply, Request, problem_reply
 from doorbuster.api.routes import Caller, Match, Route, Table
 from doorbuster.api.services import Counts
@@ -47,18 +48,41 @@ class Dispatch:
         request_id = self._request_id(request, match)
         if isinstance(match, Match):
             request.parameters = match.parameters
-            if request_id is None:
-                outcome = await self._handle(match.route, request)
+            traces = tracing.now()
+            if traces is not None:
+                reply = await self._traced(traces, match.route, request, request_id)
             else:
-                with structlog.contextvars.bound_contextvars(request_id=request_id.decode("ascii")):
-                    outcome = await self._handle(match.route, request)
-            reply = outcome if isinstance(outcome, Reply) else self._refused(outcome)
+                reply = await self._reply(match.route, request, request_id)
         else:
             reply = _no_route(match)
         self._counters.count(reply.code)
         if not turn:
             self._counters.took(self._monotonic() - begun)
         return reply if request_id is None else reply.with_header(b"x-request-id", request_id)
+
+    async def _reply(self, route: Route, request: Request, request_id: bytes | None) -> Reply:
+        if request_id is None:
+            outcome = await self._handle(route, request)
+        else:
+            with structlog.contextvars.bound_contextvars(request_id=request_id.decode("ascii")):
+                outcome = await self._handle(route, request)
+        return outcome if isinstance(outcome, Reply) else self._refused(outcome)
+
+    async def _traced(self, traces: tracing.Tracing, route: Route, request: Request, request_id: bytes | None) -> Reply:
+        with traces.request(f"{route.method} {route.path}", request.header(b"traceparent")) as span:
+            reply = await self._reply(route, request, request_id)
+            if span is not None:
+                span.set_attribute("http.request.method", route.method)
+                span.set_attribute("http.route", route.path)
+                span.set_attribute("http.response.status_code", reply.status)
+                span.set_attribute("doorbuster.code", reply.code)
+                if "sale_id" in request.parameters:
+                    span.set_attribute("doorbuster.sale_id", request.parameters["sale_id"])
+                if request_id is not None:
+                    span.set_attribute("doorbuster.request_id", request_id.decode("ascii"))
+                if reply.status >= 500:
+                    traces.fail(span, reply.code)
+            return reply
 
     def _request_id(self, request: Request, match: Match | tuple[str, ...]) -> bytes | None:
         """The caller's own, for every line that is logged on its behalf. An operator's request has one in any case; the

@@ -5,6 +5,7 @@ Owns: the parts of a worker that only the day needs. Read next: `engine/running.
 
 from collections.abc import Callable, Mapping, Sequence
 
+from doorbuster import tracing
 from doorbuster.adapters.fetching import HttpFetcher
 from doorbuster.adapters.notify import build_mailer, build_vapid
 from doorbuster.adapters.notify.delivery import ByMail, ByPush
@@ -23,7 +24,7 @@ from doorbuster.api.report_shapes import composed
 from doorbuster.bootstrap.world import World
 from doorbuster.domain.notices import Channel
 from doorbuster.domain.timeline import StepName
-from doorbuster.engine.day_ports import Step
+from doorbuster.engine.day_ports import Asked, Detail, Step
 from doorbuster.engine.day_steps import End, FinalAudit, Settle, Start, WarmUp
 from doorbuster.engine.monitoring import Monitoring
 from doorbuster.engine.notifying import Deliver, NoticeSender
@@ -132,7 +133,7 @@ class Day:
 
     def _steps(self) -> Mapping[StepName, Step]:
         world = self._world
-        return {
+        steps: Mapping[StepName, Step] = {
             StepName.WARM_UP: WarmUp(world.sales, world.stock).step,
             StepName.NOTIFY_1H: world.notifying.in_an_hour,
             StepName.WAITLIST_OPEN: world.notifying.waitlist_open,
@@ -149,3 +150,14 @@ class Day:
             StepName.FINAL_AUDIT: FinalAudit(world.sales, world.auditing, world.reconciler).step,
             StepName.REPORT: WrapUp(world.timeline, lambda sale_id: composed(world.reporting, sale_id)).step,
         }
+        return {name: _traced(name, step) for name, step in steps.items()}
+
+
+def _traced(name: StepName, step: Step) -> Step:
+    """Steps are few and each is worth a trace."""
+
+    async def run(asked: Asked) -> Detail:
+        with tracing.whole(f"step {name}", {"doorbuster.sale_id": asked.sale.sale_id}, always=True):
+            return await step(asked)
+
+    return run

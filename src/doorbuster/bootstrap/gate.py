@@ -18,7 +18,7 @@ from doorbuster.api.auth import Buyers
 from doorbuster.api.live_views import LiveViews
 from doorbuster.api.server import Live, serve
 from doorbuster.api.services import Services
-from doorbuster.bootstrap.world import Beats, World, open_world, patiently
+from doorbuster.bootstrap.world import Beats, World, open_world, patiently, traced
 from doorbuster.config import Settings
 from doorbuster.domain import limits
 from doorbuster.engine.describing import Describer
@@ -54,8 +54,10 @@ _BOARD_AGE_READY_S = 5.0
 
 def run_gate(settings: Settings, *, fd: int | None = None) -> None:
     """Serve HTTP until SIGTERM or SIGINT, then finish what is under way. `fd` is a listening socket to inherit."""
-    telemetry.configure_logging(settings, process=f"gate {os.getpid()}")
-    uvloop.run(_gate(settings, fd))
+    process = f"gate {os.getpid()}"
+    telemetry.configure_logging(settings, process=process)
+    with traced(settings, process):
+        uvloop.run(_gate(settings, fd))
 
 
 async def _gate(settings: Settings, fd: int | None) -> None:

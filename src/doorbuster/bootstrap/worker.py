@@ -26,7 +26,7 @@ from doorbuster.agents.selling import (
     SweeperAgent,
 )
 from doorbuster.bootstrap.day import Day
-from doorbuster.bootstrap.world import Beats, World, open_world
+from doorbuster.bootstrap.world import Beats, World, open_world, traced
 from doorbuster.config import Settings
 from doorbuster.domain import limits
 from doorbuster.domain.breaker import BreakerState
@@ -44,8 +44,10 @@ Wake = Callable[[str], None]
 
 def run_worker(settings: Settings) -> None:
     """Run all agents until SIGTERM or SIGINT; each finishes the pass it is in."""
-    telemetry.configure_logging(settings, process=f"worker {os.getpid()}")
-    uvloop.run(_worker(settings))
+    process = f"worker {os.getpid()}"
+    telemetry.configure_logging(settings, process=process)
+    with traced(settings, process):
+        uvloop.run(_worker(settings))
 
 
 async def _worker(settings: Settings) -> None:

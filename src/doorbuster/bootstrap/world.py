@@ -5,12 +5,12 @@ Owns: which adapters the real world is made of. Read next: `gate.py`, `worker.py
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from typing import TypeVar
 
 import structlog
 
-from doorbuster import telemetry
+from doorbuster import telemetry, tracing
 from doorbuster.adapters.beacon import build_beacon
 from doorbuster.adapters.notify import push_terms
 from doorbuster.adapters.payments import build_gateway
@@ -138,6 +138,28 @@ async def open_world(settings: Settings) -> AsyncGenerator[World]:
         await world.line.close()
         await stock.close()
         await database.close()
+
+
+@contextlib.contextmanager
+def traced(settings: Settings, process: str) -> Generator[None]:
+    """Traces what is done inside, if the settings say where they go."""
+    exporter = tracing.exporter_of(settings)
+    if exporter is None:
+        yield
+        return
+    traces = tracing.Tracing(
+        exporter,
+        sample=settings.traces_sample,
+        process=process,
+        random=SystemIds().jitter,
+        monotonic=SystemClock().monotonic,
+    )
+    tracing.use(traces)
+    try:
+        yield
+    finally:
+        tracing.use(None)
+        traces.close()
 
 
 async def patiently(what: str, attempt: Callable[[], Awaitable[T]]) -> T:

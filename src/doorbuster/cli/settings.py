@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from doorbuster.adapters.notify import build_mailer, build_vapid
 from doorbuster.config import Settings, load_settings
+from doorbuster.tracing import exporter_of
 
 
 def read(**overrides: object) -> Settings:
@@ -40,6 +41,7 @@ def whole(settings: Settings) -> Settings:
     try:
         build_mailer(settings)
         build_vapid(settings)
+        exporter_of(settings)
     except ValueError as problem:
         print(f"doorbuster: {problem}", file=sys.stderr)
         sys.exit(2)

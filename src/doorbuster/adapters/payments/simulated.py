@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from doorbuster import tracing
 from doorbuster.adapters.payments.simulated_book import BookLine
 from doorbuster.adapters.payments.simulated_news import SIGNATURE_HEADER, read
 from doorbuster.engine.payment_ports import (
@@ -204,8 +205,9 @@ class SimulatedGateway:
             )
         try:
             url = URL(self._url + path, encoded=True)
-            async with self._slots, self._open().request(method, url, data=content, headers=headers) as response:
-                body = await response.read()
+            with tracing.part(f"gateway {method}", alone=True):
+                async with self._slots, self._open().request(method, url, data=content, headers=headers) as response:
+                    body = await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as problem:
             return NotExecuted(detail=type(problem).__name__)
         except (aiohttp.ClientError, TimeoutError) as problem:

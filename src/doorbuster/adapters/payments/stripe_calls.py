@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 import stripe
 
+from doorbuster import tracing
 from doorbuster.engine.payment_ports import NoAnswer, NotExecuted, Unknown
 
 CALL_S: Final = 3.0
@@ -57,8 +58,9 @@ class StripeCalls:
         """The object that came back, or why there is none. Never raises for what a network or Stripe does."""
         options = {"idempotency_key": key} if key else {}
         try:
-            async with self._slots, asyncio.timeout(self._call_s):
-                thing = await work(self._open(), options)
+            with tracing.part(f"stripe {shape.__name__}", alone=True):
+                async with self._slots, asyncio.timeout(self._call_s):
+                    thing = await work(self._open(), options)
         except TimeoutError:
             return _unknown("no answer in time")
         except stripe.StripeError as problem:

@@ -9,11 +9,12 @@ Read next: `failures.py`.
 import asyncio
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 
+from doorbuster import tracing
 from doorbuster.adapters.postgres import failures
 from doorbuster.engine.ports import OutcomeUnknown
 
@@ -31,12 +32,21 @@ READ_TIMEOUT_S: Final = 10.0
 READERS_MAX: Final = 8
 WRITERS_MAX: Final = 8
 """Writers of one sale wait for each other in PostgreSQL: more connections would only wait there instead of here."""
+_NOT_TRACED: Final = nullcontext()
 _STATEMENTS_CACHED: Final = 256
 _CLOSE_GRACE_S: Final = 5.0
 _SYNC_WAIT_ENDED: Final = frozenset({"01000", "57P01"})
 """Warnings of a commit that is durable here and not, or not surely, on the standby that should have it too."""
 _READ_ONLY: Final = "25006"
 """The server is no primary any more: the next connection may find the one that is."""
+
+
+def _traced(verb: str, query: str) -> AbstractContextManager[object]:
+    """Says which statement, with its placeholders."""
+    traces = tracing.now()
+    if traces is None:
+        return _NOT_TRACED
+    return traces.part(f"postgresql {verb}", {"db.system.name": "postgresql", "db.query.text": query})
 
 
 class _Writer:
@@ -65,8 +75,9 @@ class Database:
     async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
         """Rows of a query that changes nothing. StoreUnavailable on any trouble."""
         try:
-            async with self._pool.acquire(timeout=READ_TIMEOUT_S) as connection:
-                return await connection.fetch(query, *args, timeout=READ_TIMEOUT_S)
+            with _traced("read", query):
+                async with self._pool.acquire(timeout=READ_TIMEOUT_S) as connection:
+                    return await connection.fetch(query, *args, timeout=READ_TIMEOUT_S)
         except failures.FAILED as error:
             raise failures.of_reading(error) from error
 
@@ -93,10 +104,11 @@ class Database:
 
         StoreUnavailable: it did not happen. OutcomeUnknown: it may have; repeat it, it is written to be repeated.
         """
-        task = asyncio.get_running_loop().create_task(self._write(query, args))
-        self._writes.add(task)
-        task.add_done_callback(self._written)
-        return await asyncio.shield(task)
+        with _traced("write", query):
+            task = asyncio.get_running_loop().create_task(self._write(query, args))
+            self._writes.add(task)
+            task.add_done_callback(self._written)
+            return await asyncio.shield(task)
 
     def _written(self, task: asyncio.Task[list[asyncpg.Record]]) -> None:
         self._writes.discard(task)

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from hiredis import ReplyError
 
+from doorbuster import tracing
 from doorbuster.adapters.valkey.address import Address
 from doorbuster.adapters.valkey.faults import Verdict, as_accident, redirect_of, verdict_of
 from doorbuster.adapters.valkey.mux import Limits
@@ -20,6 +21,12 @@ from doorbuster.engine.ports import OutcomeUnknown, StoreUnavailable
 
 _SENDS_MAX: Final = 5
 """A call is redirected a few times at most while slots move; more is a cluster that disagrees with itself."""
+
+
+def _name_of(command: Command) -> str:
+    """The function that is called, or the command: never a key or an argument."""
+    parts = [part.decode() if isinstance(part, bytes) else str(part) for part in command[:2]]
+    return " ".join(parts) if parts[0] == "FCALL" else parts[0]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -63,7 +70,11 @@ class Calls:
         sending it to any other server process."""
         self.calls += 1
         try:
-            return await self._run(slot, command, only_run_id)
+            traces = tracing.now()
+            if traces is None:
+                return await self._run(slot, command, only_run_id)
+            with traces.part(f"valkey {_name_of(command)}", {"db.system.name": "valkey"}):
+                return await self._run(slot, command, only_run_id)
         except StoreUnavailable:
             self.unavailable += 1
             raise

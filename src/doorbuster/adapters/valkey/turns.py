@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from hiredis import ReplyError
 
+from doorbuster import tracing
 from doorbuster.adapters.valkey import functions
 from doorbuster.adapters.valkey.calls import Answer, Calls
 from doorbuster.adapters.valkey.faults import SENT_AGAIN, as_accident, verdict_of
@@ -72,6 +73,9 @@ class Turns(Generic[A, R]):
         lane.paid = max(lane.paid, paid)
         if len(lane.waiting) >= limits.TAKE_BATCH_MAX:
             self._send(lane)
+        traces = tracing.now()
+        if traces is not None:
+            traces.follow(f"valkey {self.name}", future)
         return future
 
     def _flush(self, lane: Lane[A, R]) -> None:
