@@ -25,6 +25,11 @@ GIVEN_UP = Counter("doorbuster_orders_given_up", "Holds whose commit was not ans
 DISTRUSTED = Counter("doorbuster_images_distrusted", "Images of the stock counter this process stopped believing.")
 REPORTS_REFUSED = Counter("doorbuster_reports_refused", "Reports of a shop that were refused: money to give back.")
 QUEUED = Gauge("doorbuster_commit_queue", "Holds that wait for a commit.", multiprocess_mode="livesum")
+DATABASE_CALLS = Gauge(
+    "doorbuster_database_calls",
+    "Calls to PostgreSQL under way or waiting.",
+    multiprocess_mode="livesum",
+)
 BOARD_AGE = Gauge("doorbuster_board_age_seconds", "Age of the sale rows answered from.", multiprocess_mode="livemax")
 CLOCK_TRUSTED = Gauge(
     "doorbuster_clock_trusted", "1 while the offset to the database's clock is known.", multiprocess_mode="livemin"

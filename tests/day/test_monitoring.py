@@ -1,5 +1,6 @@
 """Samples of a running sale: on both ledgers, with stores that are away, and by two workers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -75,7 +76,7 @@ class Room:
         if codes:
             await self.store.add_traffic(traffic)
         await self.bench.ledger.advance_ms(SAMPLE_MS)
-        await self.fleet.beat(GateBeat(gate_id="g", host="h", pid=1, ready=True, clock_offset_ms=0))
+        await self.fleet.beat(GateBeat(gate_id="g", host="h", pid=1, ready=True, clock_offset_ms=0, pool_share=0.5))
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ async def test_sample_says_what_is_there(room: Room) -> None:
     assert sample.answers_per_s == pytest.approx(100 / 30, abs=0.1)
     assert sample.decisions_per_s == 1.0
     assert sample.p99_ms == 2**4 * 0.064
-    assert (sample.valkey_memory_share, sample.gates_ready) == (0.1, 1.0)
+    assert (sample.valkey_memory_share, sample.gates_ready, sample.database_pool_share) == (0.1, 1.0, 0.5)
     assert sample.unread == 0
 
 
@@ -246,3 +247,19 @@ def test_counts_that_could_not_be_told_are_told_later() -> None:
     telemetry.give_back_traffic(codes, took)
     assert telemetry.take_traffic() == (codes, took)
     assert telemetry.take_traffic() == ({}, {})
+
+
+async def test_process_says_how_many_calls_wanted_its_connections(database_url: str) -> None:
+    """Reads and writes, those that failed too; the worst since it was last asked."""
+    database = await connect(database_url, readers_max=2, writers_max=2)
+    try:
+        assert database.take_share() == 0
+        reads = (database.fetch("select pg_sleep(0.05)") for _ in range(5))
+        writes = (database.write("select pg_sleep(0.05)") for _ in range(3))
+        await asyncio.gather(*reads, *writes, database.fetch("select pg_sleep(0.05), 1 / 0"), return_exceptions=True)
+        assert (database.take_share(), database.calls) == (9 / 4, 0)
+        await database.fetch("select 1")
+        assert database.take_share() == 1 / 4
+        assert database.take_share() == 0
+    finally:
+        await database.close()

@@ -154,16 +154,23 @@ async def test_gates_that_are_there(bench: LedgerBench, stores: tuple[PageStore,
     _, fleet = stores
     ids = SeededIds(3)
     first, second = (
-        GateBeat(gate_id=ids.new_id(), host=f"h{number}", pid=number, ready=number > 1, clock_offset_ms=-600_000)
+        GateBeat(
+            gate_id=ids.new_id(),
+            host=f"h{number}",
+            pid=number,
+            ready=number > 1,
+            clock_offset_ms=-600_000,
+            pool_share=0.25,
+        )
         for number in (1, 2)
     )
     await fleet.beat(first)
     await bench.ledger.advance_ms(STALE_MS - 1)
     await fleet.beat(second)
     found = await fleet.gates()
-    assert [(gate.host, gate.ready, gate.clock_offset_ms) for gate in found] == [
-        ("h1", False, -600_000),
-        ("h2", True, -600_000),
+    assert [(gate.host, gate.ready, gate.clock_offset_ms, gate.pool_share) for gate in found] == [
+        ("h1", False, -600_000, 0.25),
+        ("h2", True, -600_000, 0.25),
     ]
 
     await bench.ledger.advance_ms(1)

@@ -46,6 +46,7 @@ class SampleView(msgspec.Struct, kw_only=True):
     valkey_memory_bytes: int | None
     valkey_memory_share: float | None
     database_connections_share: float | None
+    database_pool_share: float | None
     gates_ready: float | None
     unread: float
 

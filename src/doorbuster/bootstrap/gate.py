@@ -230,6 +230,7 @@ async def _beat(world: World, gate_id: str, pulse: CpuShare) -> None:
         ready=not await _gate_problems(world),
         clock_offset_ms=world.clock.now_ms() - wall_ms(),
         busy=pulse.take(),
+        pool_share=world.database.take_share(),
     )
     await world.fleet.beat(beat)
 
@@ -268,6 +269,7 @@ async def _publish_gate(world: World, hub: Hub, newsroom: Newsroom) -> None:
     tell.carry(telemetry.GIVEN_UP, "given up", statistics.given_up)
     tell.carry(telemetry.DISTRUSTED, "distrusted", world.distrust.noted)
     telemetry.QUEUED.set(statistics.queued + statistics.in_flight)
+    telemetry.DATABASE_CALLS.set(world.database.calls)
     telemetry.BOARD_AGE.set(world.board.age_s)
     telemetry.CLOCK_TRUSTED.set(world.clock.trusted)
     telemetry.LISTENERS.set(hub.listening)

@@ -123,6 +123,7 @@ async def _publish_money(world: World, charging: Charging) -> None:
 
 
 async def _publish_worker(world: World, loops: AgentLoops) -> None:
+    telemetry.DATABASE_CALLS.set(world.database.calls)
     world.telemetry.carry_agents(
         {name: (report.passes, report.failures, report.done) for name, report in loops.reports.items()}
     )

@@ -47,6 +47,11 @@ RULES: Final = (
         words="{value:.0%} of PostgreSQL's connections are in use; a gate that starts now may find none",
     ),
     AlertRule(
+        name="database-pool", figure="database_pool_share", threshold=2.0, severity="warning",
+        section="slow-answers",
+        words="a gate had {value:.1f} times as many calls to PostgreSQL as connections for them; add gates",
+    ),
+    AlertRule(
         name="expiry-lag", figure="expiry_lag_ms", threshold=5_000.0, samples=1, section="units-do-not-come-back",
         words="a hold has been over for {value:.0f} ms and its unit is not back; is a worker running?",
     ),

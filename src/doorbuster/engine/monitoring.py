@@ -83,6 +83,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     valkey_memory_bytes: int | None = None
     valkey_memory_share: float | None = None
     database_connections_share: float | None = None
+    database_pool_share: float | None = None
     gates_ready: float | None = None
     drifted: float | None = None
     unread: float = 0.0
@@ -237,7 +238,11 @@ class Monitoring:
         }
 
     async def _of_gates(self) -> dict[str, float | int | None]:
-        return {"gates_ready": float(sum(gate.ready for gate in await self._fleet.gates()))}
+        gates = await self._fleet.gates()
+        return {
+            "gates_ready": float(sum(gate.ready for gate in gates)),
+            "database_pool_share": round(max((gate.pool_share for gate in gates), default=0.0), 2),
+        }
 
     async def _of_audit(self, sale: Sale) -> dict[str, float | int | None]:
         latest = await self._audits.latest(sale.sale_id)

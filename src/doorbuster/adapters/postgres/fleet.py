@@ -19,9 +19,8 @@ class PostgresFleet:
         self._database = database
 
     async def beat(self, beat: GateBeat) -> None:
-        await self._database.write(
-            _SQL["beat"], beat.gate_id, beat.host, beat.pid, beat.ready, beat.clock_offset_ms, beat.busy
-        )
+        said = (beat.gate_id, beat.host, beat.pid, beat.ready, beat.clock_offset_ms, beat.busy, beat.pool_share)
+        await self._database.write(_SQL["beat"], *said)
 
     async def leave(self, gate_id: str) -> None:
         await self._database.write(_SQL["leave"], gate_id)
@@ -35,6 +34,7 @@ class PostgresFleet:
                 ready=row["ready"],
                 clock_offset_ms=row["clock_offset_ms"],
                 busy=row["busy"],
+                pool_share=row["pool_share"],
                 started_ms=row["started_ms"],
                 beat_ms=row["beat_ms"],
             )

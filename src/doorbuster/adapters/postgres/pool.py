@@ -8,8 +8,8 @@ Read next: `failures.py`.
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
@@ -71,11 +71,34 @@ class Database:
         self._idle: list[_Writer] = []
         self._slots = asyncio.Semaphore(writers_max)
         self._writes: set[asyncio.Task[list[asyncpg.Record]]] = set()
+        self._connections_max = pool.get_max_size() + writers_max
+        self._calls = 0
+        self._calls_peak = 0
+
+    @property
+    def calls(self) -> int:
+        """Under way now, those that wait for a connection with them."""
+        return self._calls
+
+    def take_share(self) -> float:
+        """Calls under way at one time, at the worst since this was last asked, by the connections there may be. Above 1
+        some waited."""
+        peak, self._calls_peak = self._calls_peak, self._calls
+        return peak / self._connections_max
+
+    @contextmanager
+    def _counted(self) -> Generator[None]:
+        self._calls += 1
+        self._calls_peak = max(self._calls_peak, self._calls)
+        try:
+            yield
+        finally:
+            self._calls -= 1
 
     async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
         """Rows of a query that changes nothing. StoreUnavailable on any trouble."""
         try:
-            with _traced("read", query):
+            with self._counted(), _traced("read", query):
                 async with self._pool.acquire(timeout=READ_TIMEOUT_S) as connection:
                     return await connection.fetch(query, *args, timeout=READ_TIMEOUT_S)
         except failures.FAILED as error:
@@ -116,21 +139,25 @@ class Database:
             task.exception()  # whoever waited has it; if nobody did, it is of no use to anyone
 
     async def _write(self, query: str, args: tuple[Any, ...]) -> list[asyncpg.Record]:
-        async with self._slots:
-            writer = await self._writer()
-            try:
-                rows = await writer.connection.fetch(query, *args)
-            except failures.FAILED as error:
-                if getattr(error, "sqlstate", "") == _READ_ONLY:
-                    writer.connection.terminate()
-                raise failures.of_writing(error) from error
-            finally:
-                warning, writer.warning = writer.warning, ""
-                if not writer.connection.is_closed():
-                    self._idle.append(writer)
-            if warning:
-                raise OutcomeUnknown(f"the commit is on no standby yet: {warning}")  # I4
-            return rows
+        with self._counted():
+            async with self._slots:
+                return await self._write_now(query, args)
+
+    async def _write_now(self, query: str, args: tuple[Any, ...]) -> list[asyncpg.Record]:
+        writer = await self._writer()
+        try:
+            rows = await writer.connection.fetch(query, *args)
+        except failures.FAILED as error:
+            if getattr(error, "sqlstate", "") == _READ_ONLY:
+                writer.connection.terminate()
+            raise failures.of_writing(error) from error
+        finally:
+            warning, writer.warning = writer.warning, ""
+            if not writer.connection.is_closed():
+                self._idle.append(writer)
+        if warning:
+            raise OutcomeUnknown(f"the commit is on no standby yet: {warning}")  # I4
+        return rows
 
     async def _writer(self) -> _Writer:
         while self._idle:

@@ -1,10 +1,11 @@
 -- Gates and pages.
 
 -- name: beat
-insert into gate_beats (gate_id, host, pid, ready, clock_offset_ms, busy, started_at, beat_at)
-values ($1, $2, $3, $4, $5, $6, clock_ms(), clock_ms())
+insert into gate_beats (gate_id, host, pid, ready, clock_offset_ms, busy, pool_share, started_at, beat_at)
+values ($1, $2, $3, $4, $5, $6, $7, clock_ms(), clock_ms())
 on conflict (gate_id) do update set
-    ready = excluded.ready, clock_offset_ms = excluded.clock_offset_ms, busy = excluded.busy, beat_at = excluded.beat_at
+    ready = excluded.ready, clock_offset_ms = excluded.clock_offset_ms, busy = excluded.busy,
+    pool_share = excluded.pool_share, beat_at = excluded.beat_at
 returning gate_id
 
 -- name: leave
