@@ -63,19 +63,21 @@ class StepRule(msgspec.Struct, frozen=True, kw_only=True):
 
 _LONG: Final = 10_000
 """Tries of a step that is asked until it succeeds."""
+_PEOPLE_S: Final = 300.0
+"""A notice for each of a million people is written in one."""
 
 STEPS: Final[Mapping[StepName, StepRule]] = {
     StepName.WARM_UP: StepRule(offset_ms=-60 * _MINUTE, tries=_LONG, pause_ms=1_000),
-    StepName.NOTIFY_1H: StepRule(offset_ms=-60 * _MINUTE),
+    StepName.NOTIFY_1H: StepRule(offset_ms=-60 * _MINUTE, limit_s=_PEOPLE_S),
     StepName.SCALE_UP: StepRule(offset_ms=-60 * _MINUTE, limit_s=120.0),
     StepName.CDN_PREWARM: StepRule(offset_ms=-60 * _MINUTE, limit_s=300.0),
     StepName.REHEARSAL: StepRule(offset_ms=-30 * _MINUTE, tries=2, limit_s=420.0),
     StepName.WAITLIST_OPEN: StepRule(offset_ms=-5 * _MINUTE),
-    StepName.NOTIFY_5M: StepRule(offset_ms=-5 * _MINUTE),
+    StepName.NOTIFY_5M: StepRule(offset_ms=-5 * _MINUTE, limit_s=_PEOPLE_S),
     StepName.SCALE_CHECK: StepRule(offset_ms=-2 * _MINUTE, tries=_LONG, pause_ms=10_000, pause_ms_max=10_000),
     StepName.START: StepRule(offset_ms=0, tries=_LONG, pause_ms=1_000, pause_ms_max=5_000),
     StepName.END: StepRule(offset_ms=0, from_end=True, tries=_LONG, pause_ms=1_000, pause_ms_max=5_000),
-    StepName.SETTLE: StepRule(offset_ms=0, from_end=True, tries=_LONG),
+    StepName.SETTLE: StepRule(offset_ms=0, from_end=True, tries=_LONG, limit_s=_PEOPLE_S),
     StepName.FINAL_AUDIT: StepRule(offset_ms=0, from_end=True, tries=60),
     StepName.REPORT: StepRule(offset_ms=0, from_end=True, tries=60),
 }
