@@ -34,15 +34,21 @@ class WebPusher:
 
     def __init__(self, vapid: Vapid, *, timeout_s: float = _TIMEOUT_S, now_ms: Callable[[], int] = wall_ms) -> None:
         self._vapid = vapid
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=timeout_s / 2)
         self._now_ms = now_ms
 
     async def send_many(self, pushes: Sequence[Push]) -> Sequence[NotSent | None]:
-        connector = aiohttp.TCPConnector(limit=_AT_ONCE)
+        connector = aiohttp.TCPConnector(limit=0)  # a wait for a place would count as a wait for an answer
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def send(push: Push) -> NotSent | None:
+            async with slots:
+                return await self._send(session, push)
+
         async with aiohttp.ClientSession(
             connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
         ) as session:
-            return await asyncio.gather(*(self._send(session, push) for push in pushes))
+            return await asyncio.gather(*map(send, pushes))
 
     async def _send(self, session: aiohttp.ClientSession, push: Push) -> NotSent | None:
         try:
