@@ -235,6 +235,7 @@ class Gate:
             figures=shop.timeline,
             timeline=shop.timeline,
             monitor=shop.monitor,
+            stock=shop.stock,
             clock=self.clock,
         )
 

@@ -1,8 +1,10 @@
 """What a sale's report has beside the ledger's figures."""
 
+from typing import Any
+
 from api.gate import Gate
 from doorbuster.domain.alerts import Alert
-from doorbuster.engine.monitoring import Traffic
+from doorbuster.engine.monitoring import Sample, Traffic
 
 
 async def test_report_has_what_the_gates_answered_and_what_alarmed(gate: Gate) -> None:
@@ -18,3 +20,29 @@ async def test_report_has_what_the_gates_answered_and_what_alarmed(gate: Gate) -
     assert report["traffic"]["p50_ms"] == 2**4 * 0.064
     assert [one["rule"] for one in report["alerts"]] == ["error-rate"]
     assert (report["final"], report["orders"]["made"]) == (False, 0)
+
+
+async def report_of(gate: Gate, sale_id: str) -> Any:
+    return (await gate.admin("GET", f"/sales/{sale_id}/report")).json["orders"]
+
+
+async def test_report_has_those_who_joined_the_line(gate: Gate) -> None:
+    """Those who left, and those who came twice, once; also when the line itself is not there any more."""
+    sale_id = await gate.line(quantity_available=1)
+    for user in ("ann", "bob", "eve", "ann"):
+        assert (await gate.join(sale_id, user)).status in (200, 202)
+    await gate.leave(sale_id, "bob")
+    assert await gate.admit(sale_id) == 1
+
+    found = await report_of(gate, sale_id)
+    assert (found["joined"], found["made"]) == (3, 1)
+
+    seen = Sample(at_ms=gate.clock.now_ms(), status="ACTIVE", free=0, held=1, sold=0, log_size=1, joined=3)
+    await gate.shop.stock.drop_image(sale_id)
+    assert (await report_of(gate, sale_id))["joined"] is None
+    await gate.shop.monitor.keep(sale_id, seen)
+    assert (await report_of(gate, sale_id))["joined"] == 3
+
+
+async def test_race_has_no_line_to_join(gate: Gate) -> None:
+    assert (await report_of(gate, gate.sale_id))["joined"] is None

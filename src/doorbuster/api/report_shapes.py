@@ -44,8 +44,10 @@ class MoneyView(msgspec.Struct, kw_only=True):
 
 
 class OrdersView(msgspec.Struct, kw_only=True):
-    """How the sale's orders ended. `refunded` ones were paid before and are among `paid`. `lapsed` ran out unpaid."""
+    """How the sale's orders ended. `refunded` ones were paid before and are among `paid`. `lapsed` ran out unpaid.
+    `joined`: numbers given out in the line; more than joined if Valkey was lost meanwhile; null for a race."""
 
+    joined: int | None
     made: int
     paid: int
     cancelled: int
@@ -128,6 +130,7 @@ def report_view(report: SaleReport) -> ReportView:
         orders_returned=report.returned,
         last_number_granted=sale.granted_mark,
         orders=OrdersView(
+            joined=report.joined,
             made=found.orders,
             paid=found.paid_orders,
             cancelled=found.cancelled_orders,

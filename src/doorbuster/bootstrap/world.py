@@ -109,6 +109,7 @@ class World:
             figures=self.timeline,
             timeline=self.timeline,
             monitor=self.monitor,
+            stock=stock,
             clock=clock,
         )
         self.auditing = Auditing(sales=self.sales, orders=self.orders, audits=self.audits, stock=stock, clock=clock)

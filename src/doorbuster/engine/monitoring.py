@@ -72,6 +72,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     sold: int
     log_size: int
     waiting: int | None = None
+    joined: int | None = None
+    """Numbers given out in the line; of a race None."""
     answers_per_s: float | None = None
     decisions_per_s: float | None = None
     error_rate: float | None = None
@@ -233,6 +235,7 @@ class Monitoring:
         used, most = await self._memory.memory(sale.sale_id)
         return {
             "waiting": None if image is None else image.waiting,
+            "joined": None if image is None or image.line is None else image.line.number_next,
             "valkey_memory_bytes": used,
             "valkey_memory_share": used / most if most else 0.0,
         }

@@ -17,7 +17,7 @@ from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.sale import Sale, SaleMode
 from doorbuster.domain.timeline import StepRow
 from doorbuster.engine.monitoring import MonitorStore, Traffic
-from doorbuster.engine.ports import AuditStore, Clock, OutcomeUnknown, SaleStore, StoreUnavailable
+from doorbuster.engine.ports import AuditStore, Clock, OutcomeUnknown, SaleStore, StockStore, StoreUnavailable
 from doorbuster.engine.timeline_ports import KeptReport, TimelineStore
 
 _HAPPENINGS = {
@@ -52,6 +52,9 @@ class SaleReport(msgspec.Struct, frozen=True, kw_only=True):
     traffic: Traffic
     """Of all gates and all sales, from the start of this one to its end, or to now."""
     alerts: Sequence[Alert]
+    joined: int | None
+    """Numbers given out in the line, those of a draw included; a line that was made anew after a loss of Valkey leaves
+    some out, so it is then an upper bound. None: a race, or nobody knows any more."""
     as_of_ms: int
 
 
@@ -66,8 +69,10 @@ class Reporting:
         figures: FigureStore,
         timeline: TimelineStore,
         monitor: MonitorStore,
+        stock: StockStore,
         clock: Clock,
     ) -> None:
+        self._stock = stock
         self._sales = sales
         self._audits = audits
         self._figures = figures
@@ -98,6 +103,7 @@ class Reporting:
             now = self._clock.now_ms()
             traffic = await self._monitor.traffic(sale.start_ms, max(sale.start_ms, min(now, sale.end_ms)))
             alerts = await self._monitor.alerts(sale_id, limit=ALERTS_MAX)
+            joined = await self._joined(sale, now)
         except (StoreUnavailable, OutcomeUnknown):
             return _unavailable()
         return SaleReport(
@@ -111,8 +117,22 @@ class Reporting:
             steps=steps,
             traffic=traffic,
             alerts=alerts,
+            joined=joined,
             as_of_ms=now,
         )
+
+    async def _joined(self, sale: Sale, now_ms: int) -> int | None:
+        """From the image of the line while there is one, then from what was last seen of it."""
+        if sale.mode is SaleMode.RACE:
+            return None
+        try:
+            image = await self._stock.summary(sale.sale_id)
+        except (StoreUnavailable, OutcomeUnknown):
+            image = None
+        if image is not None and image.line is not None:
+            return image.line.number_next
+        seen = await self._monitor.samples(sale.sale_id, before_ms=now_ms + 1, limit=1)
+        return seen[0].joined if seen and seen[0].joined is not None else sale.draw_size or None
 
 
 def _history(sale: Sale, events: list[Event], now_ms: int) -> SaleHistory:
