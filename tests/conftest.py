@@ -6,6 +6,7 @@ pause and damage. Every pytest process (each of -n) has its own; all of them end
 
 import asyncio
 import itertools
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,14 @@ from helpers.places import guarded_folder
 from helpers.servers import OwnPostgres, OwnValkey, Servers, call, leaked_keys, load_library, make_pristine
 
 _names: Final = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """A suite begun under `nohup`, or behind an `&`, ignores signals, and so would every process that it starts and
+    stops by them."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session")
