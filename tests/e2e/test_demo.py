@@ -44,7 +44,8 @@ async def test_demo_as_json_is_one_document(tmp_path: Path) -> None:
 async def test_demo_of_a_line_is_exact_and_in_order(mode: str, tmp_path: Path) -> None:
     """Units that are not paid for go to the next in line, and everybody is told how it ended."""
     code, out, err = await demo(
-        "--mode", mode, "--units", "12", "--buyers", "45", "--seed", "5", "--json", "--data-dir", str(tmp_path / "d")
+        "--mode", mode, "--units", "12", "--buyers", "45", "--abandon", "0.4", "--seed", "5", "--json",
+        "--data-dir", str(tmp_path / "d"),
     )  # fmt: skip
 
     document = json.loads(out)
@@ -52,5 +53,5 @@ async def test_demo_of_a_line_is_exact_and_in_order(mode: str, tmp_path: Path) -
     assert document["mode"] == mode
     assert len([check for check in document["checks"] if check["held"]]) == 13
     assert document["counted"]["paid_units"] == 12
-    assert document["line"]["offered_again"] > 0
-    assert document["line"]["again_max_ms"] < 1_000
+    orders = document["counted"]["orders"]  # whom a draw puts first is chance: how many of them do not pay, too
+    assert document["line"]["offered_again"] == sum(orders.values()) - orders["PAID"]

@@ -9,6 +9,7 @@ import base64
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -30,6 +31,9 @@ class Line(msgspec.Struct, kw_only=True):
     over: set[str] = msgspec.field(default_factory=set[str])
     refusals: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     unknown: int = 0
+
+    def refuse(self, code: str) -> None:
+        self.refusals[code] = self.refusals.get(code, 0) + 1
 
 
 def number_of(ticket: str) -> int:
@@ -64,7 +68,7 @@ class Waiter:
                     return
             elif status:
                 code = str(place.get("code", status))
-                self._line.refusals[code] = self._line.refusals.get(code, 0) + 1
+                self._line.refuse(code)
                 if code == "not-found":
                     joined = False
                 if code in {"sold-out", "ended", "already-purchased"}:
@@ -98,9 +102,11 @@ class Waiter:
 
     async def _pay(self, order_id: str) -> bool:
         url = f"{self._shop.url}/v1/orders/{order_id}/payment"
-        status, _ = await self._call("POST", url, {"payment_method": "pm_ok"}, {"Idempotency-Key": order_id})
+        status, answer = await self._call("POST", url, {"payment_method": "pm_ok"}, {"Idempotency-Key": order_id})
         if status == 200:
             self._line.paid.add(order_id)
+        elif status:
+            self._line.refuse(f"payment: {answer.get('code', status)}")
         return status == 200
 
     async def _call(
@@ -174,7 +180,9 @@ async def assert_all_paid(shop: Shop, sale_id: str, line: Line, *, units: int) -
         report = await operator.in_step(sale_id, 60.0)
         orders = await operator.orders(sale_id)
     paid = {order["order_id"]: order["user_id"] for order in orders if order["status"] == "PAID"}
-    assert len(paid) == units, (len(paid), line.refusals, line.unknown)  # I1 I3
+    ended = Counter(order["status"] for order in orders)
+    told = (len(line.waiting), len(line.granted), len(line.over))
+    assert len(paid) == units, (ended, report, told, line.refusals, line.unknown)  # I1 I3
     assert len(set(paid.values())) == units  # I6
     assert line.paid <= paid.keys()
     assert (report["free"], report["held"], report["sold"]) == (0, 0, units)
