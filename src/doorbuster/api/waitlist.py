@@ -13,9 +13,10 @@ from doorbuster.api.reading import body_of, id_of
 from doorbuster.api.routes import Caller, Route
 from doorbuster.api.services import Services
 from doorbuster.api.shapes import stamp
+from doorbuster.domain.addresses import URL_LENGTH_MAX
 from doorbuster.domain.notices import EMAIL_LENGTH_MAX
 from doorbuster.domain.outcomes import Code, Refusal
-from doorbuster.domain.push import ENDPOINT_LENGTH_MAX, Subscription
+from doorbuster.domain.push import Subscription
 from doorbuster.domain.sale import Sale
 from doorbuster.engine.ports import Clock
 
@@ -44,7 +45,7 @@ class PushKeys(msgspec.Struct, forbid_unknown_fields=True):
 class PushBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """What a browser's `JSON.stringify(subscription)` says."""
 
-    endpoint: Annotated[str, msgspec.Meta(max_length=ENDPOINT_LENGTH_MAX)]
+    endpoint: Annotated[str, msgspec.Meta(max_length=URL_LENGTH_MAX)]
     keys: PushKeys
     expiration_time: float | None = None
     """Ignored: a browser that is gone says so when a message comes."""

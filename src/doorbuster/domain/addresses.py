@@ -68,26 +68,36 @@ def address_problem(text: str, *, allow_private: bool) -> str | None:
     return None if outside else f"{text} is no public address"
 
 
-def url_problem(url: str, *, allow_private: bool) -> str | None:
-    """Why this cannot be the URL of an endpoint; None if it can. The addresses of a name are judged at each attempt."""
+def url_parts(url: str, name: str) -> SplitResult:
+    """The parts of a URL that came from somebody; its port can be read. ValueError says of `name` what is wrong."""
     if len(url) > URL_LENGTH_MAX or not url.isascii() or not url.isprintable() or " " in url:
-        return f"the url has to be at most {URL_LENGTH_MAX} printable ASCII characters, without spaces"
+        raise ValueError(f"{name} has to be at most {URL_LENGTH_MAX} printable ASCII characters, without spaces")
     try:
         parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return "the url cannot be read"
-    return _part_problem(parts, port, allow_private=allow_private)
+        parts.port  # noqa: B018 - reading it is the check
+    except ValueError as problem:
+        raise ValueError(f"{name} cannot be read") from problem
+    return parts
 
 
-def _part_problem(parts: SplitResult, port: int | None, *, allow_private: bool) -> str | None:
+def has_host(parts: SplitResult) -> bool:
+    """Whether there is a host that could be called, and only one way to read which."""
+    return bool(parts.hostname) and parts.port != 0 and "\\" not in parts.netloc and "%" not in parts.netloc
+
+
+def url_problem(url: str, *, allow_private: bool) -> str | None:
+    """Why this cannot be the URL of an endpoint; None if it can. The addresses of a name are judged at each attempt."""
+    try:
+        parts = url_parts(url, "the url")
+    except ValueError as problem:
+        return str(problem)
     if parts.scheme != "https" and not (allow_private and parts.scheme == "http"):
         return "the url has to begin with https://"
     if "@" in parts.netloc or parts.fragment:
         return "the url must have neither a user name, nor a password, nor a fragment"
-    if not parts.hostname or port == 0 or "\\" in parts.netloc or "%" in parts.netloc:
+    if not has_host(parts):
         return "the url has no host that could be called"
-    host = parts.hostname
+    host = parts.hostname or ""
     if ":" in host or host.replace(".", "").isdigit():
         return address_problem(host, allow_private=allow_private)
     return None

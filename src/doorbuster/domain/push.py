@@ -12,7 +12,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-ENDPOINT_LENGTH_MAX: Final = 2_000
+from doorbuster.domain.addresses import has_host, url_parts
+
 POINT_BYTES: Final = 65
 """An uncompressed point of P-256: 0x04, x, y."""
 AUTH_BYTES: Final = 16
@@ -67,25 +68,22 @@ def _on_curve(point: bytes) -> bool:
 
 
 def _endpoint_problem(endpoint: str, services: Sequence[str]) -> str | None:
-    if len(endpoint) > ENDPOINT_LENGTH_MAX or not endpoint.isascii() or not endpoint.isprintable() or " " in endpoint:
-        return f"push.endpoint has to be at most {ENDPOINT_LENGTH_MAX} printable ASCII characters, without spaces"
     try:
-        parts = urlsplit(endpoint)
-        port = parts.port
-    except ValueError:
-        return "push.endpoint cannot be read"
-    if "@" in parts.netloc or "\\" in endpoint or not parts.hostname:
+        parts = url_parts(endpoint, "push.endpoint")
+    except ValueError as problem:
+        return str(problem)
+    if "@" in parts.netloc or not has_host(parts):
         return "push.endpoint has no host that could be called"
-    if any(_is_of(parts, port, service) for service in services):
+    if any(_is_of(parts, service) for service in services):
         return None
-    return f"push.endpoint is of no push service that this shop sends to: {parts.hostname[:100]}"
+    return f"push.endpoint is of no push service that this shop sends to: {(parts.hostname or '')[:100]}"
 
 
-def _is_of(parts: SplitResult, port: int | None, service: str) -> bool:
+def _is_of(parts: SplitResult, service: str) -> bool:
     """`host` and `*.domain` mean https at its own port; `scheme://host:port` means just that."""
     if "://" in service:
         return f"{parts.scheme}://{parts.netloc}" == service.rstrip("/")
-    if parts.scheme != "https" or port not in (None, 443):
+    if parts.scheme != "https" or parts.port not in (None, 443):
         return False
     host = parts.hostname or ""
     return host.endswith(service[1:]) if service.startswith("*.") else host == service

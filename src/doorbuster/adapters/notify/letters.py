@@ -55,11 +55,11 @@ class Letters:
     def push(self, letter: Letter, now_ms: int) -> Push:
         """What waits for a browser that is off is replaced by what comes after it: an hour before, by five minutes
         before. `tag` does the same for what it shows."""
-        notice, sale = letter.notice, letter.sale
+        notice = letter.notice
         assert notice.push is not None, "a mail is no push message"
-        subject, lead = _WORDS[notice.kind]
+        _, subject, lead = _said(letter)
         shown = {
-            "title": subject.format(title=" ".join(sale.title.split()))[:_PUSH_TITLE_MAX],
+            "title": subject[:_PUSH_TITLE_MAX],
             "body": lead,
             "tag": notice.sale_id,
         }
@@ -80,11 +80,9 @@ class Letters:
 
     def compose(self, letter: Letter) -> Mail:
         notice, sale, plan = letter.notice, letter.sale, letter.plan
-        subject, lead = _WORDS[notice.kind]
-        title = " ".join(sale.title.split())
+        title, subject, lead = _said(letter)
         unsubscribe = f"{self._public_url}/v1/unsubscribe/{notice.token}" if self._public_url else ""
         starts = datetime.fromtimestamp(sale.start_ms / 1000, UTC)
-        subject = subject.format(title=title)
         values = {
             "subject": subject,
             "lead": lead,
@@ -113,3 +111,10 @@ class Letters:
         if not plan.pages or not (self._page_base or "://" in plan.pages[0]):
             return ""
         return urljoin(self._page_base, plan.pages[0])
+
+
+def _said(letter: Letter) -> tuple[str, str, str]:
+    """Title, subject and first sentence; a title of several lines is one line here."""
+    subject, lead = _WORDS[letter.notice.kind]
+    title = " ".join(letter.sale.title.split())
+    return title, subject.format(title=title), lead

@@ -9,7 +9,7 @@ Read next: `failures.py`.
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, Generator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
@@ -32,7 +32,6 @@ READ_TIMEOUT_S: Final = 10.0
 READERS_MAX: Final = 8
 WRITERS_MAX: Final = 8
 """Writers of one sale wait for each other in PostgreSQL: more connections would only wait there instead of here."""
-_NOT_TRACED: Final = nullcontext()
 _STATEMENTS_CACHED: Final = 256
 _CLOSE_GRACE_S: Final = 5.0
 _SYNC_WAIT_ENDED: Final = frozenset({"01000", "57P01"})
@@ -43,10 +42,7 @@ _READ_ONLY: Final = "25006"
 
 def _traced(verb: str, query: str) -> AbstractContextManager[object]:
     """Says which statement, with its placeholders."""
-    traces = tracing.now()
-    if traces is None:
-        return _NOT_TRACED
-    return traces.part(f"postgresql {verb}", {"db.system.name": "postgresql", "db.query.text": query})
+    return tracing.part(f"postgresql {verb}", {"db.system.name": "postgresql", "db.query.text": query})
 
 
 class _Writer:
