@@ -59,7 +59,9 @@ def _session_servers(_loop: asyncio.AbstractEventLoop, _folder: Path, _pristine:
 
 @pytest.fixture(scope="session")
 def _postgres(_loop: asyncio.AbstractEventLoop, _session_servers: Servers) -> OwnPostgres:
-    return _loop.run_until_complete(_session_servers.postgres())
+    # Nobody kills this one, so nothing is lost by not waiting for the disk; and then a copy of a database is a copy of
+    # files, 29 ms of CPU in place of 208 ms for each of two thousand tests.
+    return _loop.run_until_complete(_session_servers.postgres(fsync="off"))
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +85,7 @@ def database_url(
 ) -> Iterator[str]:
     """A database of this test's own with the newest schema and nothing in it."""
     name = f"test_{next(_names)}"
-    _loop.run_until_complete(_admin.execute(f"create database {name} template doorbuster"))
+    _loop.run_until_complete(_admin.execute(f"create database {name} template doorbuster strategy file_copy"))
     yield _postgres.url_of(name)
     _loop.run_until_complete(_admin.execute(f"drop database {name} with (force)"))
 
