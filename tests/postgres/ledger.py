@@ -124,7 +124,7 @@ class Ledger:
 
     async def everything(self) -> dict[str, list[dict[str, Any]]]:
         """All rows that a refusal must leave as they are."""
-        tables = ("flash_sales", "sale_orders", "user_sale_eligibility", "sale_log", "sale_releases", "sale_blocklist")
+        tables = ("flash_sales", "sale_orders", "user_sale_eligibility", "sale_log", "sale_releases", "blocklist_pages")
         tables = (*tables, "sale_line_left")
         return {
             table: [dict(row) for row in await self.sql.fetch(f"select * from {table} order by 1, 2")]

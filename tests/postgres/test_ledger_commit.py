@@ -29,7 +29,10 @@ async def rows_but_barrier(ledger: Ledger) -> object:
         ("update flash_sales set end_time = now() - interval '1 second'", CommitWord.OVER),
         ("update flash_sales set status = 'ENDED'", CommitWord.OVER),
         ("update flash_sales set status = 'CANCELLED', start_time = now() + interval '1 minute'", CommitWord.OVER),
-        ("insert into sale_blocklist select sale_id, 'ann', now(), 'x' from flash_sales", CommitWord.BLOCKED),
+        (
+            "insert into blocklist_pages select sale_id, blocklist_page('ann'), array['ann'] from flash_sales",
+            CommitWord.BLOCKED,
+        ),
         ("update flash_sales set quantity_available = 0, status = 'SOLD_OUT'", CommitWord.NO_STOCK),
     ],
 )

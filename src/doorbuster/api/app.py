@@ -65,6 +65,9 @@ _PAGED: Final = {
 _STATUS: Final = Parameter(
     "only orders in this state", {"type": "string", "enum": [status.value for status in OrderStatus]}
 )
+_LIST_REASON: Final = Parameter(
+    "why, for a list in CSV; kept with the sale", {"type": "string", "maxLength": limits.REASON_LENGTH_MAX}
+)
 _SALE: Final = {
     "product_id": "sneaker-42",
     "title": "Sneaker 42",
@@ -251,8 +254,9 @@ def _operator_routes(on: OperatorRoutes, services: Services, system: SystemRoute
               query={**_PAGED, "status": _STATUS}, answers={200: OrderList},
               codes=(Code.NOT_FOUND,)),
         route("PUT", f"{sale}/blocklist", "set-blocklist", "Replace the accounts that may not take part; JSON or CSV",
-              on.blocklist, body=BlocklistBody, body_bytes_max=limits.ADMIN_BODY_BYTES_MAX,
-              example={"user_ids": ["bob", "eve"], **_REASON}, csv_example="user_id\nbob\neve\n",
+              on.blocklist, query={"reason": _LIST_REASON}, body=BlocklistBody,
+              body_bytes_max=limits.ADMIN_BODY_BYTES_MAX, csv_example="user_id\nbob\neve\n",
+              example={"user_ids": ["bob", "eve"], **_REASON},
               answers={200: BlocklistAnswer}, codes=(Code.NOT_FOUND, Code.CONFLICT)),
         route("POST", "/v1/admin/orders/{order_id}/cancelled", "cancel-order", "Give an order's units back",
               on.cancelled, body=VerbBody, body_required=False, example=_REASON, answers={200: OrderView},

@@ -3,20 +3,18 @@
 Owns: what each answers, in HTTP's words. Every verb is idempotent and recorded with who and why.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from itertools import islice
 
 from doorbuster.api.auth import Buyers, is_operator
+from doorbuster.api.blocklist import list_of
 from doorbuster.api.http import Refused, Reply, Request, json_reply
-from doorbuster.api.reading import body_of, checked_user, cursor_of, id_of, invalid, limit_of, query_of, users_of_csv
+from doorbuster.api.reading import body_of, cursor_of, id_of, invalid, limit_of, query_of
 from doorbuster.api.report_shapes import composed
 from doorbuster.api.routes import Handler
 from doorbuster.api.services import Services
 from doorbuster.api.shapes import (
     AdminSaleView,
     BlocklistAnswer,
-    BlocklistBody,
     OrderList,
     SaleBody,
     SaleChange,
@@ -27,7 +25,6 @@ from doorbuster.api.shapes import (
     order_view,
 )
 from doorbuster.config import Settings
-from doorbuster.domain import limits
 from doorbuster.domain.audit import AuditReport
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.sale import Sale
@@ -122,18 +119,7 @@ class OperatorRoutes:
 
     async def blocklist(self, request: Request) -> Reply | Refusal:
         sale_id = id_of(request, "sale_id")
-        if (request.header(b"content-type") or b"").lower().startswith(b"text/csv"):
-            if request.body_too_large:
-                raise invalid("the list is larger than this route takes")
-            found, reason = users_of_csv(request.body), ""
-        else:
-            body = body_of(request, BlocklistBody)
-            found = (checked_user(user, f"user_ids[{number}]") for number, user in enumerate(body.user_ids))
-            reason = body.reason
-        users: list[str] = []
-        while part := list(islice(found, limits.BLOCKLIST_CHUNK)):
-            users += part
-            await asyncio.sleep(0)  # buyers are answered meanwhile
+        users, reason = await list_of(request)
         result = await self._services.operating.set_blocklist(sale_id, users, Actor(name=_OPERATOR, reason=reason))
         if isinstance(result, Refusal):
             return result

@@ -4,11 +4,9 @@ Owns: bodies, idempotency keys, ids in paths, cursors. Every refusal leaves the 
 called before everything was read.
 """
 
-import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
@@ -147,22 +145,6 @@ def cursor_of(query: dict[str, str]) -> str | None:
     if cursor is not None and not _ID.fullmatch(cursor):
         raise invalid("cursor has to be the next_cursor of the page before")
     return cursor
-
-
-def users_of_csv(body: bytes) -> Iterator[str]:
-    """Accounts from CSV: the first column of each row; a first row `user_id` is a heading."""
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        raise invalid("the list is not UTF-8") from problem
-    rows = csv.reader(text.splitlines(keepends=True), strict=True)
-    try:
-        for number, row in enumerate(rows, start=1):
-            user = row[0].strip() if row else ""
-            if user and not (number == 1 and user == "user_id"):
-                yield checked_user(user, f"row {number}")
-    except csv.Error as problem:
-        raise invalid(f"the list is not CSV: row {rows.line_num}: {problem}") from problem
 
 
 def checked_user(user: str, where: str) -> str:

@@ -6,6 +6,7 @@ Owns: the names of its commands and options. Every command has `--json`. Read ne
 import json
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
@@ -145,13 +146,15 @@ def block(
     *,
     sale: Sale,
     file: Annotated[Path, typer.Argument(help="One account a line, or CSV with a column user_id.", exists=True)],
+    reason: Reason = "",
     url: Url = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Replace the list of accounts that may not take part."""
     operator = client.Operator(url, data_dir, as_json=as_json)
-    answer = operator.send_file("PUT", f"{path_of(sale)}/blocklist", file, "text/csv")
+    query = f"?{urlencode({'reason': reason})}" if reason else ""
+    answer = operator.send_file("PUT", f"{path_of(sale)}/blocklist{query}", file, "text/csv")
     if as_json:
         print(json.dumps(answer, indent=2))
     else:

@@ -189,7 +189,8 @@ class Operating:
         wanted = list(dict.fromkeys(user_ids))
         added, removed = await self._sales.set_blocked(sale_id, wanted, actor)
         if not await self._spread_blocklist(sale, added, removed):
-            # Half a list in the counter: only a new image is sure to have all of it. The ledger refuses meanwhile.
+            # Half a list in the counter, of this call or of one before that was cut off: only a new image is sure to
+            # have all of it. The ledger refuses meanwhile.
             current = await self._sales.get(sale_id) or sale
             await self._sales.request_rebuild(sale_id, current.epoch, "the block list reached the counter in part")
         return BlocklistResult(added=len(added), removed=len(removed), total=len(wanted))
@@ -201,9 +202,10 @@ class Operating:
                     part = users[start : start + limits.BLOCKLIST_CHUNK]
                     if not await tell(sale.sale_id, part, epoch=sale.epoch):
                         return False
+            image = await self._stock.summary(sale.sale_id)
         except (StoreUnavailable, OutcomeUnknown):
             return False
-        return True
+        return image is not None and image.blocked == await self._sales.blocked_count(sale.sale_id)
 
     async def _move(
         self,
