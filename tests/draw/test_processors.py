@@ -15,16 +15,23 @@ LIST = b"".join(number.to_bytes(16, "big") for number in range(70_000))
 SEED, ROOT = bytes(32), bytes(32)
 
 
+_before: set[psutil.Process] = set()
+"""Of a pool that was killed by a test before, one that was just being started may live on."""
+
+
 @pytest.fixture
 async def processors() -> AsyncIterator[Processors]:
+    _before.clear()
+    _before.update(workers())
     made = Processors()
     yield made
     await made.close()
 
 
 def workers() -> list[psutil.Process]:
+    """Those that were started since the test began."""
     children = psutil.Process().children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline()) and child not in _before]
 
 
 async def test_draw_elsewhere_is_the_same(processors: Processors) -> None:

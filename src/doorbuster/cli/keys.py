@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from doorbuster.adapters.notify.vapid import Vapid
 from doorbuster.cli import client
 from doorbuster.cli.options import DataDir, Json, Url
 from doorbuster.cli.secrets import new_secret
@@ -44,6 +43,8 @@ def rotate(
 def push(*, as_json: Json = False) -> None:
     """Make a key pair for web push (VAPID) and print it; nothing is stored. Browsers are bound to the key they
     subscribed with: keep it."""
+    from doorbuster.adapters.notify.vapid import Vapid  # noqa: PLC0415 - 0.7 s of every command's start
+
     private_key = new_secret()
     pair = {"private_key": private_key, "public_key": Vapid(private_key, "mailto:").public_key}
     if as_json:
