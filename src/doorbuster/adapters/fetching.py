@@ -16,6 +16,11 @@ _ENCODINGS: Final = "gzip, deflate"
 """A CDN keeps a copy for each encoding that is asked for: ask for what browsers ask for."""
 
 
+def _readable(value: str) -> str:
+    """Bytes of a header that are not UTF-8 come as lone surrogates, which nothing can store."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 class HttpFetcher:
     """One client for all pages of a step: made at the first, closed by `close`."""
 
@@ -34,7 +39,7 @@ class HttpFetcher:
                     size += len(piece)
                     if size > _BYTES_MAX:
                         return Fetched(status=0, problem=f"more than {_BYTES_MAX} bytes")
-                headers = {name.lower(): value for name, value in answer.headers.items()}
+                headers = {name.lower(): _readable(value) for name, value in answer.headers.items()}
                 return Fetched(status=answer.status, headers=headers, bytes_read=size)
         except (aiohttp.ClientError, OSError, ValueError) as problem:  # a time-out is an OSError
             return Fetched(status=0, problem=f"{type(problem).__name__} {problem}".strip())
