@@ -12,7 +12,7 @@ from doorbuster.engine.prewarming import Fetched
 _TIMEOUT_S: Final = 15.0
 _BYTES_MAX: Final = 50 * 1024 * 1024
 """Larger files are not part of a page that thousands load in one second."""
-_ENCODINGS: Final = "gzip, deflate"
+_ENCODINGS: Final = "gzip, deflate, br, zstd"
 """A CDN keeps a copy for each encoding that is asked for: ask for what browsers ask for."""
 
 
@@ -31,7 +31,9 @@ class HttpFetcher:
     async def fetch(self, url: str) -> Fetched:
         if self._session is None:
             headers = {"User-Agent": "doorbuster-prewarm", "Accept-Encoding": _ENCODINGS}
-            self._session = aiohttp.ClientSession(timeout=self._timeout, headers=headers)
+            self._session = aiohttp.ClientSession(
+                timeout=self._timeout, headers=headers, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            )  # each look is a new visitor's, and what is not read need not be unpacked
         size = 0
         try:
             async with self._session.get(url) as answer:

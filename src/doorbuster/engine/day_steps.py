@@ -54,6 +54,8 @@ class WarmUp:
         if wrong:
             # The keeper mends the image within a second; a block list only a new one.
             if image.blocked != blocked:
+                if asked.attempt == 1:  # a list that is just being written is in the ledger first
+                    raise StepFailed(f"the stock counter is not the ledger yet: {'; '.join(wrong)}", detail)
                 await self._sales.request_rebuild(sale.sale_id, sale.epoch, "its block list is not the ledger's")
             raise StepFailed(f"the stock counter is not the ledger: {'; '.join(wrong)}", detail)
         return detail
@@ -72,10 +74,14 @@ class Start:
 
 
 class End:
-    """The sale was seen to end; `afterwards` lets go what only the sale needed."""
+    """The sale was seen to end; `afterwards` lets go what only the sale needed. Of one that was aborted people are told
+    (`tell`) at once: refunds may take hours, and telling is said once whoever asks again."""
 
-    def __init__(self, afterwards: Callable[[Asked], Awaitable[Detail]]) -> None:
+    def __init__(
+        self, afterwards: Callable[[Asked], Awaitable[Detail]], tell: Callable[[Sale], Awaitable[Detail]]
+    ) -> None:
         self._afterwards = afterwards
+        self._tell = tell
 
     async def step(self, asked: Asked) -> Detail:
         sale = asked.sale
@@ -83,7 +89,9 @@ class End:
             if asked.forced and asked.now_ms < sale.end_ms:
                 raise StepSkipped("the sale has not ended; to end it now use `end`")
             raise NotYet("the ledger's status follows within a second")
+        told: Detail = await self._tell(sale) if sale.status is SaleStatus.CANCELLED else {}
         return {
+            **told,
             "status": sale.status.value,
             "paid": sale.quantity_paid,
             "held": sale.quantity_sold - sale.quantity_paid,
