@@ -329,3 +329,17 @@ async def test_step_that_no_worker_survives_is_given_up(bench: LedgerBench) -> N
     row = await day.row(sale, StepName.CDN_PREWARM)
     assert (row.state, row.next_ms) == (StepState.FAILED, None)
     assert StepName.CDN_PREWARM not in day.done
+
+
+async def test_step_before_the_start_that_waits_too_long_is_seen_to_fail(bench: LedgerBench) -> None:
+    day = Day(bench, {StepName.WARM_UP: raising(*[NotYet("no image")] * 2)})
+    sale = await tomorrow(bench)
+    await bench.ledger.advance_ms(23 * HOUR)
+    await day.run()
+    assert (await day.row(sale, StepName.WARM_UP)).state is StepState.DUE
+
+    await bench.ledger.advance_ms(5 * MINUTE + 1)
+    await day.run()
+
+    row = await day.row(sale, StepName.WARM_UP)
+    assert (row.state, row.words, row.next_ms) == (StepState.FAILED, "no image", bench.now_ms() + 1_000)

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 AT_ONCE: Final = 8
 """Steps one worker has under way: most wait for a network, none computes."""
 _WORDS_MAX: Final = 500
+_WAITS_MS: Final = 300_000
+"""What belongs before the start and still waits after this long is shown as failed."""
 
 
 class DayRunner:
@@ -139,7 +141,9 @@ class DayRunner:
             return Outcome(state=StepState.SKIPPED, words=_short(str(why)))
         except NotYet as why:
             wait = STEPS[row.step].pause_ms
-            return Outcome(state=StepState.DUE, words=_short(str(why)), detail=why.detail, wait_ms=wait, counts=False)
+            late = row.step in timeline.BEFORE_START and now > max(row.due_ms, sale.created_ms) + _WAITS_MS
+            state = StepState.FAILED if late else StepState.DUE  # asked again all the same
+            return Outcome(state=state, words=_short(str(why)), detail=why.detail, wait_ms=wait, counts=False)
         except StepFailed as why:
             return self._failed(row, sale, _short(str(why)), why.detail)
         except TimeoutError:
