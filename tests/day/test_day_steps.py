@@ -10,10 +10,11 @@ from doorbuster.domain.sale import Sale
 from doorbuster.domain.timeline import ORDER_PATIENCE_MS, StepName
 from doorbuster.domain.transitions import SaleStatus
 from doorbuster.engine.day_ports import Asked, Detail, NotYet, StepSkipped
-from doorbuster.engine.day_steps import End, Start
+from doorbuster.engine.day_steps import End, Start, WarmUp
 from doorbuster.engine.planning import Planning
 from doorbuster.engine.wrapping_up import WrapUp
 from doorbuster.reference.clock import ManualClock
+from doorbuster.reference.stock import ReferenceStockStore
 
 
 async def nothing(asked: Asked) -> Detail:
@@ -81,3 +82,8 @@ async def test_step_that_is_running_is_not_run_again(bench: LedgerBench) -> None
 
     assert isinstance(answer, Refusal)
     assert answer.code is Code.CONFLICT
+
+
+async def test_warm_up_waits_for_an_image(bench: LedgerBench) -> None:
+    with pytest.raises(NotYet, match="no image"):
+        await WarmUp(bench.sales, ReferenceStockStore()).step(asked(await bench.sale(), bench.now_ms()))
