@@ -5,7 +5,7 @@ import asyncio
 from conformance.ledger_bench import ACTOR, HOUR, MINUTE, SECOND, LedgerBench
 from conformance.suite import Suite
 from conformance.timeline_plans import DONE, do_next, rows, tomorrow
-from doorbuster.domain.timeline import LEASE_MS, ORDER_PATIENCE_MS, StepName, StepState
+from doorbuster.domain.timeline import HOLDS_UP_TRIES, LEASE_MS, ORDER_PATIENCE_MS, STEPS, StepName, StepState
 from doorbuster.engine.timeline_ports import Outcome
 
 claims = Suite[LedgerBench]()
@@ -149,7 +149,8 @@ async def operator_runs_a_step_before_its_time_and_again(bench: LedgerBench) -> 
         assert await bench.timeline.finish(row, DONE)
 
     found = (await rows(bench, sale))[StepName.REHEARSAL]
-    assert (found.state, found.forced, found.next_ms) == (StepState.DONE, False, None)
+    assert (found.state, found.forced, found.next_ms, found.attempts) == (StepState.DUE, False, found.due_ms, 0)
+    assert (found.words, dict(found.detail)) == ("run before its time, and again at its time", {"units": 2})
 
 
 @claims
@@ -165,3 +166,20 @@ async def operator_leaves_a_step_out(bench: LedgerBench) -> None:
     assert (found.state, found.words) == (StepState.SKIPPED, "skipped by tester: a test")
     assert (await do_next(bench)).step is StepName.NOTIFY_1H
     assert await bench.timeline.skip(sale_id, StepName.NOTIFY_1H, ACTOR) == "done"
+
+
+@claims
+async def step_that_never_reports_does_not_stop_the_day(bench: LedgerBench) -> None:
+    """Each worker that takes it dies with it."""
+    await hour_before(bench)
+    for _ in range(HOLDS_UP_TRIES):
+        [lost] = await bench.timeline.claim(bench.ids.new_id(), limit=1)
+        assert lost.step is StepName.WARM_UP
+        await bench.ledger.advance_ms(LEASE_MS)
+    [lost] = await bench.timeline.claim(bench.ids.new_id(), limit=1)
+    assert (lost.step, lost.attempts) == (StepName.WARM_UP, HOLDS_UP_TRIES + 1)
+
+    assert [(await do_next(bench)).step for _ in range(3)] == list(STEPS)[1:4]
+
+    await bench.ledger.advance_ms(30 * MINUTE)
+    assert [(await do_next(bench)).step for _ in range(2)] == [StepName.REHEARSAL, StepName.WARM_UP]

@@ -194,3 +194,30 @@ async def report_is_kept(bench: LedgerBench) -> None:
     kept = await bench.timeline.report(sale.sale_id)
     assert kept is not None
     assert kept.report == {"final": True, "money": {"revenue_cents": 5}}
+
+
+@plans
+async def step_left_out_stays_out_when_the_sale_is_moved(bench: LedgerBench) -> None:
+    sale = await tomorrow(bench)
+    assert await bench.timeline.skip(sale.sale_id, StepName.NOTIFY_1H, ACTOR) == "ok"
+
+    later = await moved(bench, sale, 5 * MINUTE)
+
+    row = (await rows(bench, sale))[StepName.NOTIFY_1H]
+    assert (row.state, row.next_ms, row.words) == (StepState.SKIPPED, None, "skipped by tester: a test")
+    assert row.due_ms == due_ms(StepName.NOTIFY_1H, later)
+
+
+@plans
+async def late_plan_brings_back_what_was_skipped_for_want_of_it(bench: LedgerBench) -> None:
+    sale = await bench.sale(start_ms=bench.now_ms() + 50 * MINUTE, end_ms=bench.now_ms() + 2 * HOUR)
+    assert await bench.timeline.skip(sale.sale_id, StepName.SCALE_UP, ACTOR) == "ok"
+    for _ in range(3):
+        await do_next(bench, Outcome(state=StepState.SKIPPED, words="the plan names no pages"))
+
+    assert await bench.timeline.set_plan(sale.sale_id, Plan(pages=("/",)), ACTOR)
+
+    found = await rows(bench, sale)
+    assert (found[StepName.CDN_PREWARM].state, found[StepName.CDN_PREWARM].next_ms) == (StepState.DUE, bench.now_ms())
+    assert found[StepName.SCALE_UP].words == "skipped by tester: a test"
+    assert found[StepName.NOTIFY_1H].state is StepState.SKIPPED

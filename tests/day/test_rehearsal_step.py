@@ -10,7 +10,7 @@ from day.test_scaling import Bell
 from doorbuster.domain.plan import Plan
 from doorbuster.domain.rehearsal import Sheet, Verdict, Wish
 from doorbuster.domain.sale import Sale
-from doorbuster.engine.day_ports import Asked, Detail, StepFailed, StepSkipped
+from doorbuster.engine.day_ports import Asked, Detail, NotYet, StepFailed, StepSkipped
 from doorbuster.engine.paging import OnCall
 from doorbuster.engine.rehearsal_step import RehearsalStep
 from doorbuster.reference.clock import ManualClock
@@ -97,10 +97,10 @@ async def test_one_that_an_operator_began_is_waited_for(world: World) -> None:
     assert (await task)["verdict"] == "go"
 
 
-async def test_rehearsal_of_another_sale_leaves_it_out(world: World) -> None:
+async def test_rehearsal_of_another_sale_is_waited_for(world: World) -> None:
     other, sale = await world.sale(), await world.sale()
     await world.desk.ask(world.bench.ids.new_id(), other.sale_id, Wish(), ACTOR)
-    with pytest.raises(StepSkipped, match="under way"):
+    with pytest.raises(NotYet, match="under way"):
         await world.step.step(world.asked(sale))
 
 

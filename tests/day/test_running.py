@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
+import msgspec
 import pytest
 
 from conformance.ledger_bench import ACTOR, HOUR, MINUTE, LedgerBench
@@ -14,6 +15,7 @@ from doorbuster.engine.day_ports import Asked, Detail, NotYet, Step, StepFailed,
 from doorbuster.engine.planning import Planning
 from doorbuster.engine.ports import StoreUnavailable
 from doorbuster.engine.running import DayRunner
+from doorbuster.engine.timeline_ports import Outcome
 from doorbuster.reference.clock import SeededIds
 
 Rule = Callable[[Asked], Awaitable[Detail]]
@@ -286,3 +288,58 @@ async def test_step_is_cancelled_when_its_sale_is_put_off(bench: LedgerBench) ->
         await day.runner.drain()
 
     assert (await day.row(sale, StepName.WARM_UP)).state is StepState.SKIPPED
+
+
+async def test_result_that_cannot_be_stored_is_a_failure(bench: LedgerBench) -> None:
+    """PostgreSQL takes no lone surrogate; the step is not begun anew for ever because of one."""
+
+    async def odd(asked: Asked) -> Detail:
+        del asked
+        return {"etag": "\udce9", "cannot": object()}
+
+    day = Day(bench, {StepName.CDN_PREWARM: odd})
+    sale = await tomorrow(bench)
+    store = bench.timeline
+    finish = store.finish
+
+    async def encoding(row: StepRow, outcome: Outcome) -> bool:
+        msgspec.json.encode(outcome.detail)
+        return await finish(row, outcome)
+
+    store.finish = encoding
+    await bench.ledger.advance_ms(23 * HOUR)
+    await day.run()
+
+    row = await day.row(sale, StepName.CDN_PREWARM)
+    assert (row.state, row.attempts, row.next_ms) == (StepState.FAILED, 1, bench.now_ms() + 5_000)
+    assert row.words.startswith("its result cannot be stored: ")
+
+
+async def test_step_that_no_worker_survives_is_given_up(bench: LedgerBench) -> None:
+    sale = await tomorrow(bench)
+    tries = STEPS[StepName.CDN_PREWARM].tries
+    await bench.timeline.run(sale.sale_id, StepName.CDN_PREWARM, ACTOR)
+    for _ in range(tries):
+        assert await bench.timeline.claim(bench.ids.new_id(), limit=1)
+        await bench.ledger.advance_ms(LEASE_MS)
+    await bench.ledger.advance_ms(23 * HOUR)
+    day = Day(bench)
+    await day.run()
+
+    row = await day.row(sale, StepName.CDN_PREWARM)
+    assert (row.state, row.next_ms) == (StepState.FAILED, None)
+    assert StepName.CDN_PREWARM not in day.done
+
+
+async def test_step_before_the_start_that_waits_too_long_is_seen_to_fail(bench: LedgerBench) -> None:
+    day = Day(bench, {StepName.WARM_UP: raising(*[NotYet("no image")] * 2)})
+    sale = await tomorrow(bench)
+    await bench.ledger.advance_ms(23 * HOUR)
+    await day.run()
+    assert (await day.row(sale, StepName.WARM_UP)).state is StepState.DUE
+
+    await bench.ledger.advance_ms(5 * MINUTE + 1)
+    await day.run()
+
+    row = await day.row(sale, StepName.WARM_UP)
+    assert (row.state, row.words, row.next_ms) == (StepState.FAILED, "no image", bench.now_ms() + 1_000)

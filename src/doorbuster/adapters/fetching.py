@@ -12,8 +12,13 @@ from doorbuster.engine.prewarming import Fetched
 _TIMEOUT_S: Final = 15.0
 _BYTES_MAX: Final = 50 * 1024 * 1024
 """Larger files are not part of a page that thousands load in one second."""
-_ENCODINGS: Final = "gzip, deflate"
+_ENCODINGS: Final = "gzip, deflate, br, zstd"
 """A CDN keeps a copy for each encoding that is asked for: ask for what browsers ask for."""
+
+
+def _readable(value: str) -> str:
+    """Bytes of a header that are not UTF-8 come as lone surrogates, which nothing can store."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 class HttpFetcher:
@@ -26,7 +31,9 @@ class HttpFetcher:
     async def fetch(self, url: str) -> Fetched:
         if self._session is None:
             headers = {"User-Agent": "doorbuster-prewarm", "Accept-Encoding": _ENCODINGS}
-            self._session = aiohttp.ClientSession(timeout=self._timeout, headers=headers)
+            self._session = aiohttp.ClientSession(
+                timeout=self._timeout, headers=headers, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            )  # each look is a new visitor's, and what is not read need not be unpacked
         size = 0
         try:
             async with self._session.get(url) as answer:
@@ -34,7 +41,7 @@ class HttpFetcher:
                     size += len(piece)
                     if size > _BYTES_MAX:
                         return Fetched(status=0, problem=f"more than {_BYTES_MAX} bytes")
-                headers = {name.lower(): value for name, value in answer.headers.items()}
+                headers = {name.lower(): _readable(value) for name, value in answer.headers.items()}
                 return Fetched(status=answer.status, headers=headers, bytes_read=size)
         except (aiohttp.ClientError, OSError, ValueError) as problem:  # a time-out is an OSError
             return Fetched(status=0, problem=f"{type(problem).__name__} {problem}".strip())

@@ -30,7 +30,6 @@ from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import OrderStatus
 from doorbuster.engine.ports import Actor, Clock
-from doorbuster.engine.timeline_ports import KeptReport
 
 _OPERATOR = "operator"
 
@@ -141,9 +140,11 @@ class OperatorRoutes:
     async def report(self, request: Request) -> Reply | Refusal:
         sale_id = id_of(request, "sale_id")
         kept = await self._services.reporting.kept(sale_id)
-        if isinstance(kept, KeptReport):
+        if isinstance(kept, Refusal):
+            return kept
+        if kept is not None and kept.report.get("final"):
             return json_reply(200, kept.report)
-        report = kept or await composed(self._services.reporting, sale_id)
+        report = await composed(self._services.reporting, sale_id)
         return report if isinstance(report, Refusal) else json_reply(200, report)
 
     def _view(self, sale: Sale) -> AdminSaleView:

@@ -17,7 +17,7 @@ from doorbuster.domain import plan as bounds
 from doorbuster.domain import rehearsal
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.plan import Plan
-from doorbuster.domain.timeline import StepName, StepRow
+from doorbuster.domain.timeline import StepName, StepRow, StepState
 from doorbuster.engine.ports import Actor
 
 _OPERATOR: Final = "operator"
@@ -123,7 +123,7 @@ def timeline_routes(services: Services, guarded: Callable[[Handler], Handler]) -
             method="POST", path=f"{step}/run", name="run-step", caller=Caller.OPERATOR,
             summary="Have a step done now, also a second time", handler=guarded(on.run), body=VerbBody,
             body_required=False, example={"reason": "the mail server is back"}, answers={200: TimelineView},
-            codes=(Code.NOT_FOUND,),
+            codes=(Code.NOT_FOUND, Code.CONFLICT),
         ),
         Route(
             method="POST", path=f"{step}/skip", name="skip-step", caller=Caller.OPERATOR,
@@ -152,7 +152,7 @@ def _step_of(request: Request) -> StepName:
 
 
 def timeline_view(sale_id: str, rows: Sequence[StepRow]) -> TimelineView:
-    ahead = [row for row in rows if not row.over]
+    ahead = [row for row in rows if not row.over and row.state is not StepState.RUNNING]
     following = min(ahead, key=lambda row: row.next_ms or 0, default=None)
     steps = [step_view(row) for row in rows]
     return TimelineView(sale_id=sale_id, next=None if following is None else following.step.value, steps=steps)

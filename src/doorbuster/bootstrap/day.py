@@ -145,7 +145,7 @@ class Day:
             StepName.REHEARSAL: RehearsalStep(
                 world.rehearsals, world.ids, self.on_call, world.settings.public_url
             ).step,
-            StepName.END: End(self._scaling.stand_down).step,
+            StepName.END: End(self._scaling.stand_down, world.notifying.tell_results).step,
             StepName.SETTLE: Settle(world.sales, world.notifying.tell_results).step,
             StepName.FINAL_AUDIT: FinalAudit(world.sales, world.auditing, world.reconciler).step,
             StepName.REPORT: WrapUp(world.timeline, lambda sale_id: composed(world.reporting, sale_id)).step,

@@ -16,8 +16,16 @@ from doorbuster.domain.transitions import SALE_OVER, SaleStatus
 _MINUTE: Final = 60_000
 ORDER_PATIENCE_MS: Final = 30_000
 """How long a step may hold up the next one of its sale; after that they run side by side."""
+HOLDS_UP_TRIES: Final = 3
+"""Attempts for which a step may hold up others: one that no worker survives does not stop the day."""
 LEASE_MS: Final = 30_000
 """A step whose worker has not been heard of for this long is taken over by another."""
+
+
+LEFT_OUT: Final = "skipped by "
+"""So begin the words of a step that an operator left out."""
+OF_THE_PLAN: Final = frozenset({"scale-up", "cdn-prewarm", "rehearsal"})
+"""Steps that a plan brings back if they were skipped for want of it."""
 
 
 class StepName(StrEnum):
@@ -107,6 +115,11 @@ class StepRow(msgspec.Struct, frozen=True, kw_only=True):
     def over(self) -> bool:
         return self.next_ms is None
 
+    @property
+    def left_out(self) -> bool:
+        """By an operator: moving the sale or planning it again does not undo that."""
+        return self.state is StepState.SKIPPED and self.words.startswith(LEFT_OUT)
+
 
 def due_ms(step: StepName, sale: Sale) -> int:
     """When a step of this sale is due. A sale that was ended early ends when that was done; what follows the end waits
@@ -139,7 +152,7 @@ def replanned(row: StepRow, sale: Sale, now_ms: int) -> StepRow:
         return msgspec.structs.replace(
             row, state=StepState.SKIPPED, next_ms=None, finished_ms=now_ms, words=words, forced=False
         )
-    if at == row.due_ms or (row.due_ms <= now_ms and at <= now_ms):
+    if row.left_out or at == row.due_ms or (row.due_ms <= now_ms and at <= now_ms):
         return msgspec.structs.replace(row, due_ms=at)
     untouched = row.state is StepState.DUE and not row.attempts and not row.forced
     if at > now_ms or untouched:

@@ -16,16 +16,20 @@ _KNOWN_MAX = 10_000
 _MISSING_MAX = 10_000
 _LOADS_AT_ONCE = 4
 _MISSING_FOR_S = 1.0
+_PATIENCE_S = 1.0
+"""How long a read may take before the row that is known is answered with: one that hangs holds up nobody."""
 
 
 class SaleBoard:
     """`get` is for hot paths and never waits; `look` loads what is not known yet."""
 
-    def __init__(self, sales: SaleStore, clock: Clock) -> None:
+    def __init__(self, sales: SaleStore, clock: Clock, *, patience_s: float = _PATIENCE_S) -> None:
         self._sales = sales
         self._clock = clock
         self._rows: OrderedDict[str, tuple[Sale, float]] = OrderedDict()
         self._missing: OrderedDict[str, float] = OrderedDict()
+        self._begun: dict[str, float] = {}
+        self._patience_s = patience_s
         self._loading: dict[str, asyncio.Future[Sale | None]] = {}
         self._slots = asyncio.Semaphore(_LOADS_AT_ONCE)
         self._fresh_at = float("-inf")
@@ -39,8 +43,8 @@ class SaleBoard:
         return found[0]
 
     async def look(self, sale_id: str) -> Sale | None:
-        """The row, loaded if need be; None if there is no such sale. A row that PostgreSQL cannot refresh is served
-        as it was; one never seen raises StoreUnavailable."""
+        """The row, loaded if need be; None if there is no such sale. A row that PostgreSQL cannot refresh, or
+        not soon, is served as it was; one never seen raises StoreUnavailable."""
         row = self.get(sale_id)
         if row is not None:
             return row
@@ -51,8 +55,19 @@ class SaleBoard:
         if future is None:
             future = asyncio.ensure_future(self._load(sale_id))
             self._loading[sale_id] = future
-            future.add_done_callback(lambda _: self._loading.pop(sale_id, None))
+            self._begun[sale_id] = self._clock.monotonic()
+            future.add_done_callback(lambda _: self._loaded(sale_id))
+        stale = self._rows.get(sale_id)
+        if stale is not None:
+            begun = self._begun.get(sale_id, self._clock.monotonic())
+            await asyncio.wait({future}, timeout=max(0.0, begun + self._patience_s - self._clock.monotonic()))
+            if not future.done():
+                return stale[0]
         return await asyncio.shield(future)  # one buyer who leaves does not take the row from the others
+
+    def _loaded(self, sale_id: str) -> None:
+        self._loading.pop(sale_id, None)
+        self._begun.pop(sale_id, None)
 
     async def _load(self, sale_id: str) -> Sale | None:
         async with self._slots:

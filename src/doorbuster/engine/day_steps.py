@@ -13,7 +13,7 @@ from doorbuster.domain.outcomes import Refusal
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import SALE_OVER, SaleStatus
 from doorbuster.engine.auditing import Auditing, worst
-from doorbuster.engine.day_ports import Asked, Detail, NotYet, StepFailed
+from doorbuster.engine.day_ports import Asked, Detail, NotYet, StepFailed, StepSkipped
 from doorbuster.engine.ports import Actor, SaleStore, StockStore
 from doorbuster.engine.reconciling import Reconciler
 
@@ -54,6 +54,8 @@ class WarmUp:
         if wrong:
             # The keeper mends the image within a second; a block list only a new one.
             if image.blocked != blocked:
+                if asked.attempt == 1:  # a list that is just being written is in the ledger first
+                    raise StepFailed(f"the stock counter is not the ledger yet: {'; '.join(wrong)}", detail)
                 await self._sales.request_rebuild(sale.sale_id, sale.epoch, "its block list is not the ledger's")
             raise StepFailed(f"the stock counter is not the ledger: {'; '.join(wrong)}", detail)
         return detail
@@ -65,25 +67,31 @@ class Start:
     async def step(self, asked: Asked) -> Detail:
         sale = asked.sale
         if sale.status is SaleStatus.SCHEDULED:
-            if asked.now_ms < sale.start_ms:
-                raise StepFailed("the sale has not begun; to begin it now use `open`")
+            if asked.forced and asked.now_ms < sale.start_ms:
+                raise StepSkipped("the sale has not begun; to begin it now use `open`")
             raise NotYet("the ledger's status follows within a second")
         return {"status": sale.status.value, "noticed_after_ms": max(0, asked.now_ms - sale.start_ms)}
 
 
 class End:
-    """The sale was seen to end; `afterwards` lets go what only the sale needed."""
+    """The sale was seen to end; `afterwards` lets go what only the sale needed. Of one that was aborted people are told
+    (`tell`) at once: refunds may take hours, and telling is said once whoever asks again."""
 
-    def __init__(self, afterwards: Callable[[Asked], Awaitable[Detail]]) -> None:
+    def __init__(
+        self, afterwards: Callable[[Asked], Awaitable[Detail]], tell: Callable[[Sale], Awaitable[Detail]]
+    ) -> None:
         self._afterwards = afterwards
+        self._tell = tell
 
     async def step(self, asked: Asked) -> Detail:
         sale = asked.sale
         if sale.status not in SALE_OVER:
-            if asked.now_ms < sale.end_ms:
-                raise StepFailed("the sale has not ended; to end it now use `end`")
+            if asked.forced and asked.now_ms < sale.end_ms:
+                raise StepSkipped("the sale has not ended; to end it now use `end`")
             raise NotYet("the ledger's status follows within a second")
+        told: Detail = await self._tell(sale) if sale.status is SaleStatus.CANCELLED else {}
         return {
+            **told,
             "status": sale.status.value,
             "paid": sale.quantity_paid,
             "held": sale.quantity_sold - sale.quantity_paid,

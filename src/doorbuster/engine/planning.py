@@ -44,6 +44,8 @@ class Planning:
             word = await self._store.run(sale_id, step, actor)
         except (StoreUnavailable, OutcomeUnknown):
             return _unavailable()
+        if word == "running":
+            return Refusal(Code.CONFLICT, "the step is running; wait for it, or skip it first")
         return _no_sale() if word == "not_found" else await self.steps(sale_id)
 
     async def skip(self, sale_id: str, step: StepName, actor: Actor) -> Sequence[StepRow] | Refusal:

@@ -14,8 +14,6 @@ from doorbuster.engine.day_ports import Asked, Detail, StepFailed, StepSkipped
 
 AT_ONCE: Final = 8
 TRIES: Final = 3
-_NAMED_MAX: Final = 20
-"""Addresses named in the result; the counts are always whole."""
 _CACHE_HEADERS: Final = ("cache-control", "age", "x-cache", "cf-cache-status", "cache-status", "etag")
 
 
@@ -66,7 +64,7 @@ class Prewarming:
             "cacheable": sum(_cacheable(one) for one in found.values()),
             "from_cache": sum(_from_cache(one) for one in found.values()),
             "bytes": sum(one.bytes_read for one in found.values()),
-            "pages": [_named(url, one) for url, one in [*bad.items(), *found.items()][:_NAMED_MAX]],
+            "pages": [_named(url, one) for url, one in {**bad, **found}.items()],
         }
         if bad:
             url, one = next(iter(bad.items()))

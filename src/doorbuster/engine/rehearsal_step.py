@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.rehearsal import CLEAR_MS, Sheet, Verdict, Wish
-from doorbuster.engine.day_ports import Asked, Detail, PageCall, StepFailed, StepSkipped
+from doorbuster.engine.day_ports import Asked, Detail, NotYet, PageCall, StepFailed, StepSkipped
 from doorbuster.engine.paging import OnCall
 from doorbuster.engine.ports import Actor, Ids
 from doorbuster.engine.rehearsal_ports import Rehearsal, RehearsalDesk
@@ -34,7 +34,11 @@ class RehearsalStep:
             wish = Wish(multiple=asked.plan.rehearsal_multiple)
             asked_for = await self._store.ask(self._ids.new_id(), sale_id, wish, _TIMELINE)
             if isinstance(asked_for, Refusal):
-                raise StepSkipped(asked_for.detail) if asked_for.code is Code.CONFLICT else StepFailed(asked_for.detail)
+                if "under way" in asked_for.detail:
+                    raise NotYet(asked_for.detail)
+                if asked_for.code is Code.CONFLICT and asked.attempt == 1:
+                    raise StepSkipped(asked_for.detail)
+                raise StepFailed(asked_for.detail)  # after a no-go it stays failed
             running = asked_for
         while not running.over:
             await asyncio.sleep(self._look_s)

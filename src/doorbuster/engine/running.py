@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 AT_ONCE: Final = 8
 """Steps one worker has under way: most wait for a network, none computes."""
 _WORDS_MAX: Final = 500
+_WAITS_MS: Final = 300_000
+"""What belongs before the start and still waits after this long is shown as failed."""
 
 
 class DayRunner:
@@ -94,10 +96,23 @@ class DayRunner:
             raise
         finally:
             keeping.cancel()
-        taken = await self._store.finish(row, outcome)
+        taken = await self._finish(row, outcome)
         say = log.warning if outcome.state is StepState.FAILED else log.info
         if taken and outcome.state is not StepState.DUE:
             say("step", sale_id=row.sale_id, step=row.step.value, state=outcome.state.value, words=outcome.words)
+
+    async def _finish(self, row: StepRow, outcome: Outcome) -> bool:
+        """A result that cannot be stored is a failure that can: else the step would be done again for ever."""
+        try:
+            return await self._store.finish(row, outcome)
+        except (StoreUnavailable, OutcomeUnknown):
+            raise
+        except Exception as problem:
+            log.exception("a step's result cannot be stored", sale_id=row.sale_id, step=row.step.value)
+            sale = await self._sales.get(row.sale_id)
+            wait = None if sale is None else self._failed(row, sale, "", {}).wait_ms
+            words = f"its result cannot be stored: {type(problem).__name__}"
+            return await self._store.finish(row, Outcome(state=StepState.FAILED, words=words, wait_ms=wait))
 
     async def _keep(self, row: StepRow, task: "asyncio.Task[None] | None") -> None:
         """Say that we live; stop the step if it is not ours any more."""
@@ -115,6 +130,8 @@ class DayRunner:
         now = self._clock.now_ms()
         if sale.status in SALE_OVER and row.step in timeline.BEFORE_START and not row.forced:
             return Outcome(state=StepState.SKIPPED, words="the sale is over")
+        if row.attempts > STEPS[row.step].tries:
+            return Outcome(state=StepState.FAILED, words=f"{row.attempts - 1} attempts, and no worker lived to report")
         try:
             plan = await self._store.plan(sale.sale_id)
             asked = Asked(sale=sale, plan=plan, now_ms=now, attempt=row.attempts, forced=row.forced)
@@ -124,7 +141,9 @@ class DayRunner:
             return Outcome(state=StepState.SKIPPED, words=_short(str(why)))
         except NotYet as why:
             wait = STEPS[row.step].pause_ms
-            return Outcome(state=StepState.DUE, words=_short(str(why)), detail=why.detail, wait_ms=wait, counts=False)
+            late = row.step in timeline.BEFORE_START and now > max(row.due_ms, sale.created_ms) + _WAITS_MS
+            state = StepState.FAILED if late else StepState.DUE  # asked again all the same
+            return Outcome(state=state, words=_short(str(why)), detail=why.detail, wait_ms=wait, counts=False)
         except StepFailed as why:
             return self._failed(row, sale, _short(str(why)), why.detail)
         except TimeoutError:

@@ -8,7 +8,8 @@ from typing import Any
 
 from doorbuster.domain.outcomes import Refusal
 from doorbuster.domain.timeline import StepName, StepState
-from doorbuster.engine.day_ports import Asked, Detail, NotYet, StepFailed
+from doorbuster.domain.transitions import SALE_OVER
+from doorbuster.engine.day_ports import Asked, Detail, NotYet, StepFailed, StepSkipped
 from doorbuster.engine.timeline_ports import TimelineStore
 
 Compose = Callable[[str], Awaitable[dict[str, Any] | Refusal]]
@@ -22,6 +23,10 @@ class WrapUp:
 
     async def step(self, asked: Asked) -> Detail:
         sale_id = asked.sale.sale_id
+        if asked.sale.status not in SALE_OVER:
+            if asked.forced and asked.now_ms < asked.sale.end_ms:
+                raise StepSkipped("the sale is not over; `sale report` shows it as of now")
+            raise NotYet("the sale has not ended")
         audit = next((row for row in await self._store.steps(sale_id) if row.step is StepName.FINAL_AUDIT), None)
         if audit is not None and not audit.over and not asked.forced:
             raise NotYet("the last audit is not done")

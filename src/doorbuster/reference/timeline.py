@@ -15,7 +15,10 @@ from doorbuster.domain.order import Order
 from doorbuster.domain.plan import Plan
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.timeline import (
+    HOLDS_UP_TRIES,
     LEASE_MS,
+    LEFT_OUT,
+    OF_THE_PLAN,
     ORDER_PATIENCE_MS,
     ORDINAL,
     StepName,
@@ -24,7 +27,7 @@ from doorbuster.domain.timeline import (
     first_plan,
     replanned,
 )
-from doorbuster.domain.transitions import SALE_OVER, OrderStatus
+from doorbuster.domain.transitions import SALE_OVER, OrderStatus, SaleStatus
 from doorbuster.engine.ports import Actor
 from doorbuster.engine.timeline_ports import KeptReport, Outcome
 from doorbuster.reference.ledger import ReferenceLedger
@@ -47,34 +50,21 @@ class ReferenceTimelineStore:
         now = self._ledger.clock.now_ms()
         ready = sorted(
             (row for row in self._rows.values() if row.next_ms is not None and row.next_ms <= now),
-            key=lambda row: (row.due_ms, ORDINAL[row.step]),
+            key=lambda row: (row.attempts > HOLDS_UP_TRIES, row.due_ms, ORDINAL[row.step]),
         )
-        taken: list[StepRow] = []
-        seen: set[str] = set()
-        for row in ready:
-            first = row.sale_id not in seen
-            seen.add(row.sale_id)
-            if first and len(taken) < limit and not self._busy(row.sale_id, now):
-                taken.append(
-                    self._write(
-                        row,
-                        state=StepState.RUNNING,
-                        attempts=row.attempts + 1,
-                        lease=lease,
-                        started_ms=now,
-                        finished_ms=None,
-                        next_ms=now + LEASE_MS,
-                    )
-                )
-        return taken
-
-    def _busy(self, sale_id: str, now: int) -> bool:
-        return any(
-            row.state is StepState.RUNNING
-            and (row.next_ms or 0) > now
-            and (row.started_ms or 0) > now - ORDER_PATIENCE_MS
-            for row in self._of(sale_id)
-        )
+        free = [row for row in ready if not any(_holds_up(other, row, now) for other in self._of(row.sale_id))]
+        return [
+            self._write(
+                row,
+                state=StepState.RUNNING,
+                attempts=row.attempts + 1,
+                lease=lease,
+                started_ms=now,
+                finished_ms=None,
+                next_ms=now + LEASE_MS,
+            )
+            for row in free[:limit]
+        ]
 
     async def renew(self, lease: str) -> bool:
         found = [row for row in self._rows.values() if row.lease == lease]
@@ -87,7 +77,7 @@ class ReferenceTimelineStore:
         if current is None or not current.lease or current.lease != row.lease:
             return False
         now = self._ledger.clock.now_ms()
-        self._write(
+        done = self._write(
             current,
             state=outcome.state,
             lease="",
@@ -98,6 +88,9 @@ class ReferenceTimelineStore:
             finished_ms=None if outcome.state is StepState.DUE else now,
             forced=current.forced and outcome.wait_ms is not None,
         )
+        if current.forced and done.over and done.due_ms > now:
+            words = "; ".join(part for part in (outcome.words, "run before its time, and again at its time") if part)
+            self._write(done, state=StepState.DUE, attempts=0, next_ms=done.due_ms, words=words)
         return True
 
     async def run(self, sale_id: str, step: StepName, actor: Actor) -> str:
@@ -119,7 +112,7 @@ class ReferenceTimelineStore:
             return "not_found"
         if row.state in (StepState.DONE, StepState.SKIPPED):
             return row.state.value
-        words = f"skipped by {actor.name}: {actor.reason}".rstrip(": ")
+        words = f"{LEFT_OUT}{actor.name}: {actor.reason}".rstrip(": ")
         now = self._ledger.clock.now_ms()
         self._write(row, state=StepState.SKIPPED, lease="", next_ms=None, finished_ms=now, forced=False, words=words)
         self._ledger.note(sale_id, "step-skip", actor)
@@ -132,6 +125,11 @@ class ReferenceTimelineStore:
         if sale_id not in self._ledger.sales:
             return False
         self._plans[sale_id] = plan
+        now = self._ledger.clock.now_ms()
+        for row in self._of(sale_id) if self._ledger.sales[sale_id].status is SaleStatus.SCHEDULED else ():
+            if row.state is StepState.SKIPPED and row.step in OF_THE_PLAN and not row.left_out:
+                at = max(row.due_ms, now)
+                self._rows[sale_id, row.step] = StepRow(sale_id=sale_id, step=row.step, due_ms=row.due_ms, next_ms=at)
         self._ledger.note(sale_id, "plan", actor)
         return True
 
@@ -194,6 +192,16 @@ class ReferenceTimelineStore:
             blocked_accounts=len(self._ledger.blocked[sale_id]),
             grants_out_of_order=_out_of_order(orders),
         )
+
+
+def _holds_up(other: StepRow, row: StepRow, now: int) -> bool:
+    """Whether `row` has to wait for `other`, which is of the same sale."""
+    if other.step is row.step or other.attempts > HOLDS_UP_TRIES or other.next_ms is None:
+        return False
+    earlier = (other.due_ms, ORDINAL[other.step]) < (row.due_ms, ORDINAL[row.step])
+    if other.next_ms <= now:
+        return earlier
+    return other.state is StepState.RUNNING and (other.started_ms or 0) > now - ORDER_PATIENCE_MS
 
 
 def _rank(values: Sequence[int], share: float) -> int | None:
