@@ -262,3 +262,18 @@ async def test_documentation_is_whole_and_needs_nothing_from_elsewhere(gate: Gat
     assert "<script" not in page
     assert "http://" not in page.replace("http://127", "")
     assert "https://" not in page
+
+
+async def test_quantity_that_somebody_else_changed_is_not_changed(gate: Gate) -> None:
+    """Two operators read the same number; the second would withdraw what the first added."""
+    path = f"/sales/{gate.sale_id}"
+    read = (await gate.admin("GET", path)).json["quantity_available"]
+    first = await gate.admin("PATCH", path, {"quantity_available": read + 100, "expected_quantity": read})
+
+    for wanted in (read + 10, read + 100):
+        second = await gate.admin("PATCH", path, {"quantity_available": wanted, "expected_quantity": read})
+        assert (second.status, second.json["code"]) == (409, "conflict")
+        assert f"it is {read + 100} units now" in second.json["detail"]
+
+    assert first.status == 200
+    assert (await gate.admin("GET", path)).json["quantity_available"] == read + 100

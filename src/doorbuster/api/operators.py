@@ -74,8 +74,10 @@ class OperatorRoutes:
     async def change(self, request: Request) -> Reply | Refusal:
         body = body_of(request, SaleChange)
         actor = Actor(name=_OPERATOR, reason=body.reason)
-        changes = body.changes()
-        return self._sale(await self._services.operating.change(id_of(request, "sale_id"), changes, actor))
+        sale = await self._services.operating.change(
+            id_of(request, "sale_id"), body.changes(), actor, expected_quantity=body.expected_quantity
+        )
+        return self._sale(sale)
 
     def verb(self, do: Callable[[str, Actor], Awaitable[Sale | Refusal]]) -> Handler:
         """The handler of one of the operator's verbs."""

@@ -105,7 +105,8 @@ class SaleBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class SaleChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Fields to change; what is left out stays. A higher `quantity_available` is a top-up."""
+    """Fields to change; what is left out stays. A higher `quantity_available` is a top-up. Refused if the sale has not
+    `expected_quantity` units."""
 
     product_id: str | msgspec.UnsetType = msgspec.UNSET
     title: str | msgspec.UnsetType = msgspec.UNSET
@@ -123,12 +124,13 @@ class SaleChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     claim_window_seconds: int | msgspec.UnsetType | None = msgspec.UNSET
     entry_opens_at: Time | msgspec.UnsetType | None = msgspec.UNSET
     max_lapsed_holds: int | msgspec.UnsetType | None = msgspec.UNSET
+    expected_quantity: int | None = None
     reason: Reason = ""
 
     def changes(self) -> dict[str, object]:
         """By the names of SaleTerms."""
         found = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not msgspec.UNSET}
-        found.pop("reason")
+        del found["reason"], found["expected_quantity"]
         return {_INSIDE.get(name, name): _ms_if_time(value) for name, value in found.items()}
 
 

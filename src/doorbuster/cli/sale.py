@@ -115,9 +115,9 @@ def top_up(
 ) -> None:
     """Put more units on sale."""
     operator = client.Operator(url, data_dir, as_json=as_json)
-    # The interface sets the quantity; a second top-up between these two lines would be lost, so the answer is shown.
-    quantity = operator.ask("GET", path_of(sale))["quantity_available"] + units
-    body = {"quantity_available": quantity, "reason": reason}
+    # The interface sets the quantity; with what was read, it refuses if somebody else changed it between these lines.
+    quantity = operator.ask("GET", path_of(sale))["quantity_available"]
+    body = {"quantity_available": quantity + units, "expected_quantity": quantity, "reason": reason}
     _print(operator.ask("PATCH", path_of(sale), body), as_json=as_json)
 
 

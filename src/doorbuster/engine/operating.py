@@ -81,11 +81,16 @@ class Operating:
         """Newest first."""
         return await self._sales.list_sales(cursor=cursor, limit=limit)
 
-    async def change(self, sale_id: str, changes: Mapping[str, object], actor: Actor) -> Sale | Refusal:
-        """Replace some of the terms; `changes` maps names of SaleTerms to new values of the right type."""
+    async def change(
+        self, sale_id: str, changes: Mapping[str, object], actor: Actor, *, expected_quantity: int | None = None
+    ) -> Sale | Refusal:
+        """Replace some of the terms; `changes` maps names of SaleTerms to new values of the right type. The ledger
+        compares what is read here with its row under lock, so `expected_quantity` holds there too."""
         sale = await self._sales.get(sale_id)
         if sale is None:
             return _no_sale()
+        if expected_quantity is not None and expected_quantity != sale.quantity_available:
+            return Refusal(Code.CONFLICT, f"it is {sale.quantity_available} units now; read the sale and decide again")
         terms = msgspec.structs.replace(terms_of(sale), **changes)
         if terms == terms_of(sale):
             return sale
