@@ -53,6 +53,13 @@ async def _(gate: Gate) -> Answer:
     return await gate.admin("POST", f"/sales/{gate.sale_id}/timeline/tea/run")
 
 
+@case("run-step", "conflict")
+async def _(gate: Gate) -> Answer:
+    gate.clock.advance_ms(3_600_000)
+    [row] = await gate.shop.timeline.claim("lease", limit=1)
+    return await gate.admin("POST", f"/sales/{gate.sale_id}/timeline/{row.step.value}/run")
+
+
 @case("skip-step", "200")
 async def _(gate: Gate) -> Answer:
     answer = await gate.admin("POST", f"/sales/{gate.sale_id}/timeline/notify-1h/skip", {"reason": "own mails"})

@@ -172,7 +172,7 @@ def step_view(row: StepRow) -> StepView:
         started_at=stamp_or_none(row.started_ms),
         finished_at=stamp_or_none(row.finished_ms),
         duration_ms=took,
-        next_attempt_at=stamp_or_none(row.next_ms) if row.state.value in ("due", "failed") else None,
+        next_attempt_at=None if row.state is StepState.RUNNING else stamp_or_none(row.next_ms),
         reason=row.words,
         detail=dict(row.detail),
     )

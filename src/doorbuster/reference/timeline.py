@@ -57,7 +57,7 @@ class ReferenceTimelineStore:
             self._write(
                 row,
                 state=StepState.RUNNING,
-                attempts=row.attempts + 1,
+                attempts=1 if row.state in (StepState.DONE, StepState.SKIPPED) else row.attempts + 1,
                 lease=lease,
                 started_ms=now,
                 finished_ms=None,
@@ -90,7 +90,7 @@ class ReferenceTimelineStore:
         )
         if current.forced and done.over and done.due_ms > now:
             words = "; ".join(part for part in (outcome.words, "run before its time, and again at its time") if part)
-            self._write(done, state=StepState.DUE, attempts=0, next_ms=done.due_ms, words=words)
+            self._write(done, next_ms=done.due_ms, words=words)
         return True
 
     async def run(self, sale_id: str, step: StepName, actor: Actor) -> str:

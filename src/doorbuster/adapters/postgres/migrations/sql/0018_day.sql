@@ -12,7 +12,8 @@ begin
     return query
     with claimed as (
         update sale_steps t set
-            state = 'running', attempts = t.attempts + 1, lease = p_lease, started_at = v_now, finished_at = null,
+            state = 'running', attempts = case when t.state in ('done', 'skipped') then 1 else t.attempts + 1 end,
+            lease = p_lease, started_at = v_now, finished_at = null,
             next_at = v_now + p_lease_ms * interval '1 millisecond'
         where (t.sale_id, t.step) in (
                 select o.sale_id, o.step
@@ -31,9 +32,9 @@ begin
                 for no key update skip locked
             )
             and t.next_at <= v_now  -- repeated: it may have moved between the two
-        returning t.sale_id, t.step
+        returning t.sale_id, t.step, t.attempts
     )
-    select v.sale_id, v.step, v.ordinal, v.due_ms, 'running', v.attempts + 1,
+    select v.sale_id, v.step, v.ordinal, v.due_ms, 'running', claimed.attempts,
         ms(v_now) + p_lease_ms, ms(v_now), null::bigint, v.words, v.detail, v.forced, p_lease
     from claimed
     join step_view v using (sale_id, step)
@@ -41,7 +42,10 @@ begin
 end
 $$;
 
--- One that an operator had run before its time is done again at its time.
+-- What is over may be due once more: what an operator had run before its time is shown as it ended, and done again at its
+-- time.
+alter table sale_steps drop constraint sale_steps_check1;
+alter table sale_steps add constraint sale_steps_go_on check (state not in ('due', 'running') or next_at is not null);
 create or replace function finish_step(
     p_sale_id uuid, p_step text, p_lease uuid, p_state text, p_wait_ms bigint, p_counts boolean, p_words text,
     p_detail jsonb
@@ -64,7 +68,7 @@ begin
         return false;
     end if;
     update sale_steps set
-        state = 'due', attempts = 0, next_at = due_at,
+        next_at = due_at,
         words = concat_ws('; ', nullif(p_words, ''), 'run before its time, and again at its time')
     where sale_id = p_sale_id and step = p_step and v_forced and next_at is null and due_at > v_now;
     return true;
