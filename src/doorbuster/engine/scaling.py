@@ -96,8 +96,6 @@ class Scaling:
             await self._on_call.resolve(key, f"{ready} gates are ready, {wanted} are wanted")
             return detail
         words = f"{ready} of {wanted} gates are ready"
-        if self._scaler is not None:
-            await self._scaler.scale(wanted, asked.sale.sale_id)  # it may have forgotten, or lost some since
         call = PageCall(
             key=key,
             title=f"{words} for {asked.sale.title}",
@@ -105,7 +103,12 @@ class Scaling:
             "docs/operating/emergencies.md, too few gates.",
             sale_id=asked.sale.sale_id,
         )
-        detail["paged"] = list(await self._on_call.call(call))
+        detail["paged"] = list(await self._on_call.call(call))  # first: a scaler in trouble is the likeliest reason
+        if self._scaler is not None:
+            try:
+                await self._scaler.scale(wanted, asked.sale.sale_id)  # it may have forgotten, or lost some since
+            except StepFailed as problem:
+                words = f"{words}; {problem}"
         raise StepFailed(words, detail)
 
     async def stand_down(self, asked: Asked) -> Detail:
