@@ -28,6 +28,8 @@ SECONDS_DEFAULT: Final = 60
 """In which the crowd of the first minute comes. Fewer make it steeper."""
 CLEAR_MS: Final = 5 * 60_000
 """No rehearsal begins so shortly before a real sale."""
+GIVE_WAY_MS: Final = 30_000
+"""One that is under way ends so long before a real sale that came meanwhile."""
 HOLD_S: Final = 8
 """What is abandoned is seen to come back and to be sold again."""
 OPENS_IN_MS: Final = 6_000
