@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from doorbuster.domain.rehearsal import Seen, Verdict, Wish
+from doorbuster.domain.rehearsal import Counted, Seen, Verdict, Wish
 from doorbuster.domain.sale import Sale, SaleTerms
 from doorbuster.domain.transitions import SaleStatus
 from doorbuster.engine.auditing import Auditing
@@ -64,15 +64,21 @@ class Gate:
 
 
 class SlowRehearsals(ReferenceRehearsals):
-    """Behind a gate, a shadow sale with a long block list takes its time to be made, and to be removed."""
+    """Behind a gate, a big shadow sale takes its time to be made, to be counted, and to be removed."""
 
     making: Gate | None = None
+    counting: Gate | None = None
     removing: Gate | None = None
 
     async def create_shadow(self, rehearsal: Rehearsal, lease: str, shadow_id: str, terms: SaleTerms) -> Sale | None:
         if self.making is not None:
             await self.making.passed()
         return await super().create_shadow(rehearsal, lease, shadow_id, terms)
+
+    async def count(self, shadow_id: str, acknowledged: Mapping[str, str]) -> Counted:
+        if self.counting is not None:
+            await self.counting.passed()
+        return await super().count(shadow_id, acknowledged)
 
     async def remove_shadow(self, shadow_id: str) -> None:
         if self.removing is not None:
@@ -281,11 +287,17 @@ def test_real_sale_that_comes_meanwhile_ends_it() -> None:
 
 
 def test_operator_ends_it() -> None:
+    """Also where it takes long to clear away."""
+
     async def course(world: World) -> None:
+        world.store.removing = Gate()
         sale = await world.asked()
         shadow = await world.at_work(sale)
         await world.store.stop(sale.sale_id)
+        await world.later(2 * LEASE_MS / 1000)
+        world.store.removing.open.set()
         found = await world.over(sale)
+        assert world.store.removing.waiting == 1
         assert (found.state, found.words) == (RehearsalState.STOPPED, "an operator stopped it")
         assert world.crowd.chased
         assert await world.is_gone(shadow)
@@ -293,18 +305,18 @@ def test_operator_ends_it() -> None:
     in_world(course)
 
 
-def test_verdict_that_is_there_is_not_given_up_for_a_sale_that_comes_while_it_cleans_up() -> None:
+def test_what_was_measured_is_not_given_up_for_a_sale_that_comes_when_the_crowd_has_gone_home() -> None:
     async def course(world: World) -> None:
-        world.store.removing = Gate()
+        world.store.counting = Gate()
         sale = await world.asked()
         shadow = await world.at_work(sale)
         world.crowd.home.set()
-        await until(lambda: world.store.removing is not None and world.store.removing.waiting)
+        await until(lambda: world.store.counting is not None and world.store.counting.waiting)
         await world.sale(starts_in_ms=1)
         await world.later(2 * LEASE_MS / 1000)
-        world.store.removing.open.set()
+        world.store.counting.open.set()
         found = await world.over(sale)
-        assert (found.state, found.words) == (RehearsalState.DONE, "")
+        assert (found.state, found.words, world.store.counting.waiting) == (RehearsalState.DONE, "", 1)
         assert await world.is_gone(shadow)
 
     in_world(course)

@@ -172,10 +172,11 @@ class Rehearser:
             if hindrance is None:
                 log.warning("a rehearsal was taken from us", sale_id=ours.rehearsal.sale_id)
                 ours.lost = True
-            if hindrance is None or (hindrance and not ours.measured):
-                ours.hindrance = hindrance or ""
                 ours.work.cancel()
                 return
+            if hindrance and not ours.hindrance and not ours.measured:
+                ours.hindrance = hindrance
+                ours.work.cancel()
 
     async def _outcome(self, claimed: Claimed, ours: _Ours) -> tuple[str, Sheet | None]:
         """Why there is no verdict, or the verdict. What another worker had found out counts."""
