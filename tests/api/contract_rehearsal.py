@@ -50,11 +50,17 @@ async def _(gate: Gate) -> Answer:
 
 @case("see-rehearsal", "200")
 async def _(gate: Gate) -> Answer:
-    await asked(gate)
+    """What was found out is shown when nothing is left of it."""
+    found = await asked(gate)
     check = Check(name="speed", held=False, words="p99 was 9,000 ms")
-    gate.shop.rehearsals.end(
-        Sheet(verdict=Verdict.NO_GO, reasons=[check.words], checks=[check], differs=["it costs nothing"], figures={})
+    sheet = Sheet(
+        verdict=Verdict.NO_GO, reasons=[check.words], checks=[check], differs=["it costs nothing"], figures={}
     )
+    await gate.shop.rehearsals.claim("lease")
+    await gate.shop.rehearsals.note(found.json["rehearsal_id"], "lease", "", sheet)
+    early = await gate.admin("GET", f"/sales/{gate.sale_id}/rehearsal")
+    assert (early.json["state"], early.json["verdict"], early.json["reasons"]) == ("running", None, [])
+    gate.shop.rehearsals.end(sheet)
     answer = await gate.admin("GET", f"/sales/{gate.sale_id}/rehearsal")
     assert (answer.json["state"], answer.json["verdict"]) == ("done", "no-go")
     assert answer.json["reasons"] == ["p99 was 9,000 ms"]
@@ -63,10 +69,14 @@ async def _(gate: Gate) -> Answer:
 
 @case("stop-rehearsal", "200")
 async def _(gate: Gate) -> Answer:
-    started = await asked(gate)
-    answer = await gate.admin("DELETE", f"/sales/{gate.sale_id}/rehearsal")
-    assert gate.shop.rehearsals.unwanted == {started.json["rehearsal_id"]}
-    gate.shop.rehearsals.end(None, "an operator stopped it")
+    """Nobody has begun it: it is over at once, and the next can be asked for."""
+    await asked(gate)
     stopped = await gate.admin("DELETE", f"/sales/{gate.sale_id}/rehearsal")
     assert (stopped.json["state"], stopped.json["reasons"]) == ("stopped", ["an operator stopped it"])
-    return answer
+    assert (await asked(gate)).status == 202
+    claimed = await gate.shop.rehearsals.claim("lease")
+    assert claimed is not None
+    running = await gate.admin("DELETE", f"/sales/{gate.sale_id}/rehearsal")
+    assert running.json["state"] == "running"
+    assert await gate.shop.rehearsals.renew(claimed.rehearsal.rehearsal_id, "lease", {}) == "an operator stopped it"
+    return running

@@ -5,6 +5,7 @@ from conformance.ledger_bench import LedgerBench
 from conformance.order_commits import commits
 from conformance.order_endings import endings
 from conformance.order_lapses import lapses
+from conformance.rehearsals import rehearsals
 from conformance.sale_images import fences
 from conformance.sale_moves import moves
 from conformance.suite import Suite
@@ -15,5 +16,6 @@ from conformance.waitlists import waitlists
 exercise_sale_store = Suite[LedgerBench](moves, fences)
 exercise_order_store = Suite[LedgerBench](commits, endings, lapses)
 exercise_timeline_store = Suite[LedgerBench](plans, claims)
+exercise_rehearsal_store = Suite[LedgerBench](rehearsals)
 exercise_waitlist_store = Suite[LedgerBench](waitlists)
 exercise_audit_store = Suite[LedgerBench](accounts)

@@ -18,6 +18,7 @@ from doorbuster.adapters.postgres.lines import PostgresLineLedger
 from doorbuster.adapters.postgres.orders import PostgresOrderStore
 from doorbuster.adapters.postgres.payments import PostgresPaymentStore
 from doorbuster.adapters.postgres.pool import Connection, Database, connect
+from doorbuster.adapters.postgres.rehearsals import PostgresRehearsals
 from doorbuster.adapters.postgres.sales import PostgresSaleStore
 from doorbuster.adapters.postgres.timeline import PostgresTimelineStore
 from doorbuster.adapters.postgres.waitlist import PostgresWaitlist
@@ -27,6 +28,7 @@ from doorbuster.engine.money_ports import ChargeStore
 from doorbuster.engine.notifying import NoticeStore
 from doorbuster.engine.payment_ports import Begun, PayAsk, PaymentStore
 from doorbuster.engine.ports import AuditStore, OrderStore, SaleStore
+from doorbuster.engine.rehearsal_ports import RehearsalStore
 from doorbuster.engine.reporting import FigureStore
 from doorbuster.engine.timeline_ports import TimelineStore
 from doorbuster.engine.waitlist import WaitlistStore
@@ -38,6 +40,7 @@ from doorbuster.reference.ledger import ReferenceLedger
 from doorbuster.reference.line_ledger import ReferenceLineLedger
 from doorbuster.reference.orders import ReferenceOrderStore
 from doorbuster.reference.payments import ReferencePaymentStore
+from doorbuster.reference.rehearsals import ReferenceRehearsals
 from doorbuster.reference.sales import ReferenceSaleStore
 from doorbuster.reference.timeline import ReferenceTimelineStore
 from doorbuster.reference.waitlist import ReferenceWaitlist
@@ -84,6 +87,8 @@ class Ledger(Protocol):
     @property
     def notices(self) -> NoticeStore: ...
     @property
+    def rehearsals(self) -> RehearsalStore: ...
+    @property
     def figures(self) -> FigureStore: ...
     @property
     def clock(self) -> ManualClock: ...
@@ -111,6 +116,7 @@ class MemoryLedger:
         self.draws = ReferenceDrawLedger(self.rows)
         self.timeline = self.figures = ReferenceTimelineStore(self.rows)
         self.waitlist = self.notices = ReferenceWaitlist(self.rows)
+        self.rehearsals = ReferenceRehearsals(self.rows)
 
     async def advance_ms(self, by_ms: int) -> None:
         self.clock.advance_ms(by_ms)
@@ -133,6 +139,7 @@ class PostgresLedger:
         self.draws = PostgresDrawLedger(database)
         self.timeline = self.figures = PostgresTimelineStore(database)
         self.waitlist = self.notices = PostgresWaitlist(database)
+        self.rehearsals = PostgresRehearsals(database)
         self.sql = sql
 
     async def advance_ms(self, by_ms: int) -> None:

@@ -3,6 +3,7 @@
 from conformance.ledger import (
     exercise_audit_store,
     exercise_order_store,
+    exercise_rehearsal_store,
     exercise_sale_store,
     exercise_timeline_store,
     exercise_waitlist_store,
@@ -33,4 +34,9 @@ async def test_timeline_store(ledger_bench: LedgerBench, check: Check[LedgerBenc
 
 @exercise_waitlist_store.parameters()
 async def test_waitlist_store(ledger_bench: LedgerBench, check: Check[LedgerBench]) -> None:
+    await check(ledger_bench)
+
+
+@exercise_rehearsal_store.parameters()
+async def test_rehearsal_store(ledger_bench: LedgerBench, check: Check[LedgerBench]) -> None:
     await check(ledger_bench)

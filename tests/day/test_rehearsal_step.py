@@ -15,7 +15,6 @@ from doorbuster.engine.paging import OnCall
 from doorbuster.engine.rehearsal_step import RehearsalStep
 from doorbuster.reference.clock import ManualClock
 from doorbuster.reference.fleet import ReferencePages
-from doorbuster.reference.rehearsals import ReferenceRehearsals
 from helpers.waiting import until
 
 URL = "http://127.0.0.1:1"
@@ -24,8 +23,9 @@ URL = "http://127.0.0.1:1"
 class World:
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.bench = LedgerBench(MemoryLedger(self.clock))
-        self.desk = ReferenceRehearsals(self.bench.sales, self.clock)
+        ledger = MemoryLedger(self.clock)
+        self.bench = LedgerBench(ledger)
+        self.desk = ledger.rehearsals
         self.bell = Bell()
         on_call = OnCall(ReferencePages(self.clock), self.bell)
         self.step = RehearsalStep(self.desk, self.bench.ids, on_call, URL, look_s=0.0)

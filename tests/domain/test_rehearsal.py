@@ -52,6 +52,10 @@ def test_all_well_is_a_go() -> None:
     [
         ({"counted": {"units": 101}}, "101 of 100 units were sold"),
         ({"counted": {"most_per_buyer": 2}}, "one buyer got 2, not 1"),
+        ({"counted": {"units": 0, "paid_units": 0}}, "nothing was sold"),
+        ({"counted": {"units": 0, "paid_units": 0}, "seen": {"answers": {"not-found": 300}}}, "nothing was sold"),
+        ({"counted": {"units": 97, "paid_units": 97}, "seen": {"tired": 2}}, "3 units were left, and 2 buyers"),
+        ({"counted": {"units": 99, "paid_units": 99}, "seen": {"turned_away": 1}}, "1 units were left, and 1 buyers"),
         ({"counted": {"missing": 3}}, "3 orders that buyers were told of"),
         ({"counted": {"audit": "diverged"}}, "the audit says diverged"),
         ({"seen": {"arrived": 299}}, "only 299 of 300 buyers came"),
@@ -59,6 +63,8 @@ def test_all_well_is_a_go() -> None:
         ({"seen": {"lost": 11}}, "11 of 1000 requests"),
         ({"seen": {"answers": {"unavailable": 11, "reserved": 100}}}, "11 of 1000 requests"),
         ({"seen": {"answers": {"500": 6, "internal": 6}}}, "12 of 1000 requests"),
+        ({"seen": {"answers": {"not-found": 11}}}, "11 of 1000 requests"),
+        ({"seen": {"answers": {"unauthenticated": 5, "401": 3, "404": 3}}}, "11 of 1000 requests"),
         ({"seen": {"requests": 0}}, "of 0 requests"),
         ({"seen": {"p99_ms": 2_001.0}}, "p99 was 2,001 ms"),
         ({"seen": {"tired": 4}}, "4 of 300 buyers were never told"),
@@ -80,6 +86,11 @@ def test_the_bound_itself_is_good_enough(share: dict[str, Any]) -> None:
 def test_an_answer_that_is_a_decision_is_no_error() -> None:
     answers = {"rate-limited": 900, "sold-out": 90, "already-purchased": 10}
     assert sheet({"answers": answers}).verdict is Verdict.GO
+
+
+def test_units_may_be_left_when_nobody_wanted_them() -> None:
+    """Fewer buyers than units, or people who would not wait for what others held."""
+    assert sheet(counted={"units": 60, "paid_units": 60}).verdict is Verdict.GO
 
 
 def test_room_is_counted_in_crowds_that_are_expected() -> None:

@@ -13,7 +13,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 
 
 @asynccontextmanager
-async def server(talk: Talk) -> AsyncGenerator[Client, None]:
+async def server(talk: Talk, folder: str = "") -> AsyncGenerator[Client, None]:
     """A server that talks like this to every connection, and a client for it."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -24,7 +24,7 @@ async def server(talk: Talk) -> AsyncGenerator[Client, None]:
 
     listening = await asyncio.start_server(connected, "127.0.0.1", 0)
     port: int = listening.sockets[0].getsockname()[1]
-    client = Client(f"http://127.0.0.1:{port}", connections=2)
+    client = Client(f"http://127.0.0.1:{port}{folder}", connections=2)
     try:
         yield client
     finally:
@@ -105,6 +105,21 @@ async def test_connection_is_kept_and_used_again() -> None:
             assert (await client.ask("GET", "/")).body == b"hi"
 
     assert connections == 1
+
+
+@pytest.mark.parametrize("folder", ["/shop", "/shop/"])
+async def test_path_of_the_address_comes_first(folder: str) -> None:
+    heard: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await _head(reader))
+        writer.write(OK)
+        await writer.drain()
+
+    async with server(talk, folder) as client:
+        await client.ask("GET", "/v1/sales")
+
+    assert heard[0].startswith(b"GET /shop/v1/sales HTTP/1.1\r\n")
 
 
 async def test_server_that_closes_after_each_answer_is_asked_anew() -> None:

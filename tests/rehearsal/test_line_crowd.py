@@ -70,6 +70,7 @@ def test_who_is_told_that_it_is_over_goes_home() -> None:
 
     assert result.seen is not None
     assert (result.seen.told_over, result.seen.waiting, result.gone, result.tired) == (1, 0, 1, 0)
+    assert result.turned_away == 1
 
 
 @pytest.mark.parametrize("code", ["ended", "sold-out"])
@@ -77,15 +78,24 @@ def test_a_refusal_that_says_so_is_being_told_too(code: str) -> None:
     result = played(PlayedLine(answer(410, code=code)))
 
     assert result.seen is not None
-    assert (result.seen.told_over, result.seen.lost_entries) == (1, 0)
+    assert (result.seen.told_over, result.seen.lost_entries, result.turned_away) == (1, 0, 1)
 
 
 def test_an_entry_that_is_not_found_any_more_is_lost() -> None:
     result = played(PlayedLine(answer(404, code="not-found")))
 
     assert result.seen is not None
-    assert (result.seen.lost_entries, result.seen.told_over) == (1, 0)
+    assert (result.seen.lost_entries, result.seen.told_over, result.turned_away) == (1, 0, 1)
     assert result.seen.examples == ["buyer-1-0, who had joined, was told not-found"]
+
+
+def test_a_page_of_a_proxy_is_asked_again() -> None:
+    page = Answer(200, b"<html>please wait</html>", 0.0)
+
+    result = played(PlayedLine(page, place("over", poll=None)))
+
+    assert result.answers["502"] == 1
+    assert (result.tired, result.turned_away) == (0, 1)
 
 
 def test_who_is_never_told_anything_is_tired_and_still_waits() -> None:

@@ -59,8 +59,8 @@ class RehearsalView(msgspec.Struct, kw_only=True):
 
 
 def rehearsal_view(found: Rehearsal) -> RehearsalView:
-    sheet = found.sheet
-    stopped = [found.words] if found.words else []
+    sheet = found.sheet if found.over else None  # until then something of it may be left
+    stopped = [found.words] if found.over and found.words else []
     return RehearsalView(
         rehearsal_id=found.rehearsal_id,
         sale_id=found.sale_id,

@@ -60,7 +60,6 @@ class Day:
         self._rehearser = Rehearser(
             store=world.rehearsals,
             sales=world.sales,
-            orders=world.orders,
             stock=world.stock,
             rebuilder=world.rebuilder,
             auditing=world.auditing,

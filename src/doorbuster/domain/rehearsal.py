@@ -28,6 +28,8 @@ SECONDS_DEFAULT: Final = 60
 """In which the crowd of the first minute comes. Fewer make it steeper."""
 CLEAR_MS: Final = 5 * 60_000
 """No rehearsal begins so shortly before a real sale."""
+GIVE_WAY_MS: Final = 30_000
+"""One that is under way ends so long before a real sale that came meanwhile."""
 HOLD_S: Final = 8
 """What is abandoned is seen to come back and to be sold again."""
 OPENS_IN_MS: Final = 6_000
@@ -42,8 +44,10 @@ ERROR_SHARE_MAX: Final = 0.01
 P99_MS_MAX: Final = 2_000.0
 HEADROOM_MIN: Final = 1.3
 UNSERVED_SHARE_MAX: Final = 0.01
-FAULTS: Final = frozenset({"unavailable", "internal", "500", "502", "503", "504"})
-"""Answers that are no decision about the buyer."""
+FAULTS: Final = frozenset(
+    {"unavailable", "internal", "500", "502", "503", "504", "not-found", "unauthenticated", "401", "404"}
+)
+"""Answers that are no decision about the buyer, and those of gates that do not know the sale or its crowd."""
 
 
 class Verdict(StrEnum):
@@ -75,6 +79,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     arrived: int
     tired: int
+    turned_away: int = 0
+    """Buyers who went home because they were told that nothing is left, or that there is no such sale."""
     lost: int
     answers: Mapping[str, int]
     p50_ms: float
@@ -180,7 +186,7 @@ def headroom(busiest: float, *, who: Cast) -> float | None:
 def judge(sale: Sale, who: Cast, seen: Seen, counted: Counted, *, busiest: float, differs: list[str]) -> Sheet:
     """`busiest` is the share of its core that a gate was seen to use, of the gates at the worst moment."""
     checks = [
-        _exact(sale, counted),
+        _exact(sale, seen, counted),
         _crowd(who, seen),
         _errors(seen),
         _speed(seen),
@@ -206,8 +212,13 @@ def judge(sale: Sale, who: Cast, seen: Seen, counted: Counted, *, busiest: float
     )
 
 
-def _exact(sale: Sale, counted: Counted) -> Check:
+def _exact(sale: Sale, seen: Seen, counted: Counted) -> Check:
     wrong: list[str] = []
+    left, without = sale.quantity_available - counted.paid_units, seen.tired + seen.turned_away
+    if counted.paid_units == 0:
+        wrong.append("nothing was sold")
+    elif left > 0 and without:  # I3; who did not want to wait for what others held went home by choice
+        wrong.append(f"{left} units were left, and {without} buyers who wanted one went home without")
     if counted.units > sale.quantity_available:
         wrong.append(f"{counted.units} of {sale.quantity_available} units were sold")
     if counted.most_per_buyer > sale.per_user_limit:

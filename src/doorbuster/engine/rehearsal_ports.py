@@ -67,27 +67,35 @@ class RehearsalDesk(Protocol):
     async def get(self, rehearsal_id: str) -> Rehearsal | None: ...
 
     async def stop(self, sale_id: str) -> None:
-        """Wish that the one under way ends."""
+        """Wish that the one under way ends; one that nobody has begun is over at once."""
         ...
 
 
 class RehearsalStore(RehearsalDesk, Protocol):
     """What a worker needs beside."""
 
-    async def claim(self, lease: str) -> Claimed | None: ...
+    async def claim(self, lease: str) -> Claimed | None:
+        """What was asked for, or what a dead worker left. What was asked for and may not begin any more, for what
+        `ask` would refuse it now, is over."""
+        ...
 
     async def create_shadow(self, rehearsal: Rehearsal, lease: str, shadow_id: str, terms: SaleTerms) -> Sale | None:
         """The shadow sale, with the block list of its sale. None: the rehearsal is not ours any more."""
         ...
 
-    async def renew(self, rehearsal_id: str, lease: str, progress: Mapping[str, Any]) -> bool | None:
-        """True: go on. False: somebody wishes that it ends. None: it is not ours any more."""
+    async def renew(self, rehearsal_id: str, lease: str, progress: Mapping[str, Any]) -> str | None:
+        """Why it should end, in words: somebody wishes it, the sale is over, or, unless it is forced, a real sale is on
+        or begins within `GIVE_WAY_MS`. Empty: go on. None: it is not ours any more."""
         ...
 
     async def count(self, shadow_id: str, acknowledged: Mapping[str, str]) -> Counted: ...
 
     async def remove_shadow(self, shadow_id: str) -> None:
         """All its rows. Refuses to touch a sale that is no rehearsal; does nothing if it is gone."""
+        ...
+
+    async def note(self, rehearsal_id: str, lease: str, words: str, sheet: Sheet | None) -> bool:
+        """How it ended, before it is cleared away: whoever has to do that finishes it so."""
         ...
 
     async def finish(

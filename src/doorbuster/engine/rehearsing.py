@@ -6,14 +6,12 @@ measure each other. Read next: `domain/rehearsal.py` for the verdict, `rehearsal
 """
 
 import asyncio
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
 import msgspec
 import structlog
 
-from doorbuster.domain import limits
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.rehearsal import (
     Cast,
@@ -32,7 +30,6 @@ from doorbuster.engine.ports import (
     Actor,
     Clock,
     Ids,
-    OrderStore,
     OutcomeUnknown,
     SaleStore,
     StockStore,
@@ -56,11 +53,26 @@ from doorbuster.engine.timeline_ports import TimelineStore
 log = structlog.get_logger(__name__)
 
 _RENEW_S: Final = 1.0
+_LOOK_S: Final = 1.0
 _ACTOR: Final = Actor(name="rehearsal", reason="a rehearsal is cleared away")
 
 
 class _NotOurs(Exception):
     pass
+
+
+class _Ours:
+    """A rehearsal while we run it."""
+
+    def __init__(self, rehearsal: Rehearsal, lease: str) -> None:
+        self.rehearsal = rehearsal
+        self.lease = lease
+        self.work: asyncio.Future[Sheet] = asyncio.get_running_loop().create_future()
+        self.progress: dict[str, Any] = {}
+        self.measured = False
+        """The crowd has gone home: nothing is in anybody's way any more."""
+        self.hindrance = ""
+        self.lost = False
 
 
 class Rehearsing:
@@ -98,7 +110,6 @@ class Rehearser:
         *,
         store: RehearsalStore,
         sales: SaleStore,
-        orders: OrderStore,
         stock: StockStore,
         rebuilder: Rebuilder,
         auditing: Auditing,
@@ -111,7 +122,6 @@ class Rehearser:
     ) -> None:
         self._store = store
         self._sales = sales
-        self._orders = orders
         self._stock = stock
         self._rebuilder = rebuilder
         self._auditing = auditing
@@ -141,59 +151,84 @@ class Rehearser:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _take(self, claimed: Claimed, lease: str) -> None:
-        rehearsal = claimed.rehearsal
-        words, sheet = "", None
+        """The lease is kept to the very end: whoever else got it would clear away what is being measured."""
+        ours = _Ours(claimed.rehearsal, lease)
+        keeping = asyncio.get_running_loop().create_task(self._keep(ours))
         try:
-            if claimed.crashed:
-                words = "the worker that ran it is gone; rehearse again"
-            else:
-                sheet = await self._rehearse(claimed, lease)
+            words, sheet = await self._outcome(claimed, ours)
+            if not ours.lost:
+                await _surely(self._end(ours, words, sheet))
+        finally:
+            keeping.cancel()
+
+    async def _keep(self, ours: _Ours) -> None:
+        """Say that we live; end the work if it should not go on, or is not ours any more."""
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            try:
+                hindrance = await self._store.renew(ours.rehearsal.rehearsal_id, ours.lease, ours.progress)
+            except (StoreUnavailable, OutcomeUnknown):
+                continue
+            if hindrance is None:
+                log.warning("a rehearsal was taken from us", sale_id=ours.rehearsal.sale_id)
+                ours.lost = True
+                ours.work.cancel()
+                return
+            if hindrance and not ours.hindrance and not ours.measured:
+                ours.hindrance = hindrance
+                ours.work.cancel()
+
+    async def _outcome(self, claimed: Claimed, ours: _Ours) -> tuple[str, Sheet | None]:
+        """Why there is no verdict, or the verdict. What another worker had found out counts."""
+        rehearsal = claimed.rehearsal
+        if claimed.crashed:
+            found_out = rehearsal.words or rehearsal.sheet is not None
+            return rehearsal.words if found_out else "the worker that ran it is gone; rehearse again", rehearsal.sheet
+        ours.work = asyncio.get_running_loop().create_task(self._rehearse(claimed, ours))
+        try:
+            return "", await ours.work
         except asyncio.CancelledError:
-            words = "a worker was stopped in the middle; rehearse again"
-            await asyncio.shield(self._end(rehearsal, lease, words, None))
-            raise
+            return ours.hindrance or "a worker was stopped in the middle; rehearse again", None
         except (StoreUnavailable, OutcomeUnknown) as problem:
-            words = f"a store did not answer: {problem}"
+            return f"a store did not answer: {problem}", None
         except (CrowdFailed, StepFailed) as problem:
-            words = str(problem)
+            return str(problem), None
         except _NotOurs:
-            return
+            ours.lost = True
+            return "", None
         except Exception as problem:
             log.exception("a rehearsal broke", sale_id=rehearsal.sale_id)
-            words = f"{type(problem).__name__}: {problem}"
-        await self._end(rehearsal, lease, words, sheet)
+            return f"{type(problem).__name__}: {problem}", None
 
-    async def _end(self, rehearsal: Rehearsal, lease: str, words: str, sheet: Sheet | None) -> None:
+    async def _end(self, ours: _Ours, words: str, sheet: Sheet | None) -> None:
         """Cleared away first: whoever sees that it is over sees nothing of it. What fails here is done again when the
-        lease is over."""
+        lease is over, by whom ever; how it ended is kept until then."""
+        rehearsal_id, sale_id = ours.rehearsal.rehearsal_id, ours.rehearsal.sale_id
         try:
-            current = await self._store.get(rehearsal.rehearsal_id) or rehearsal
+            await self._store.note(rehearsal_id, ours.lease, words, sheet)
+            current = await self._store.get(rehearsal_id) or ours.rehearsal
             if current.shadow_sale_id:
                 await self._clear(current.shadow_sale_id)
             state = RehearsalState.DONE if sheet is not None else RehearsalState.STOPPED
-            await self._store.finish(rehearsal.rehearsal_id, lease, state, words, sheet)
+            await self._store.finish(rehearsal_id, ours.lease, state, words, sheet)
         except (StoreUnavailable, OutcomeUnknown) as problem:
-            log.warning("a rehearsal is not cleared away yet", sale_id=rehearsal.sale_id, problem=str(problem))
+            log.warning("a rehearsal is not cleared away yet", sale_id=sale_id, problem=str(problem))
             return
         verdict = words if sheet is None else sheet.verdict.value
-        log.info(
-            "rehearsal", sale_id=rehearsal.sale_id, verdict=verdict, reasons=[] if sheet is None else sheet.reasons
-        )
+        log.info("rehearsal", sale_id=sale_id, verdict=verdict, reasons=[] if sheet is None else sheet.reasons)
 
     async def _clear(self, shadow_id: str) -> None:
-        """First at rest; then the rows; then the keys, which nobody writes without rows."""
+        """First at rest; then the rows; then the keys, which nobody writes without rows. Keys that cannot be dropped
+        now are a failure: nothing else would ever drop them."""
         await self._lay_to_rest(shadow_id)
         await self._store.remove_shadow(shadow_id)
-        with contextlib.suppress(StoreUnavailable, OutcomeUnknown):
-            await self._stock.drop_image(shadow_id)
+        await self._stock.drop_image(shadow_id)
 
     async def _lay_to_rest(self, shadow_id: str) -> None:
-        """Gates sell no more of it, and what is reserved is let go."""
+        """Gates sell no more of it."""
         await self._sales.move(shadow_id, SaleStatus.ENDED, _ACTOR)
-        while await self._orders.cancel_all(shadow_id, actor=_ACTOR, limit=limits.EXPIRY_BATCH):
-            pass
 
-    async def _rehearse(self, claimed: Claimed, lease: str) -> Sheet:
+    async def _rehearse(self, claimed: Claimed, ours: _Ours) -> Sheet:
         rehearsal = claimed.rehearsal
         sale = await self._sales.get(rehearsal.sale_id)
         if sale is None:
@@ -204,7 +239,7 @@ class Rehearser:
         who = cast(sale, rehearsal.wish, expected)
         now = self._clock.now_ms()
         terms, differs = shadow_terms(sale, now_ms=now, seconds=rehearsal.wish.seconds)
-        shadow = await self._store.create_shadow(rehearsal, lease, self._ids.new_id(), terms)
+        shadow = await self._store.create_shadow(rehearsal, ours.lease, self._ids.new_id(), terms)
         if shadow is None:
             raise _NotOurs
         await self._rebuilder.rebuild(shadow, "first image")
@@ -219,25 +254,22 @@ class Rehearser:
             opens_ms=max(0, shadow.start_ms - self._clock.now_ms()),
             seed=int(self._ids.jitter() * 1_000_000),
         )
-        found, busiest = await self._watch(order, rehearsal, lease)
+        found, busiest = await self._watch(order, ours)
+        ours.measured = True
         return await self._judge(shadow, who, found, busiest, differs)
 
-    async def _watch(self, order: CrowdOrder, rehearsal: Rehearsal, lease: str) -> tuple[CrowdSeen, float]:
-        """The crowd at work, and how busy the gates were at the worst."""
-        progress: dict[str, Any] = {}
+    async def _watch(self, order: CrowdOrder, ours: _Ours) -> tuple[CrowdSeen, float]:
+        """The crowd at work, and how busy the busiest gate was at the worst; also one that can do no more, and is not
+        ready for it."""
         busiest = 0.0
-        work = asyncio.get_running_loop().create_task(self._crowd.run(order, progress.update))
+        ready: set[str] = set()
+        work = asyncio.get_running_loop().create_task(self._crowd.run(order, ours.progress.update))
         try:
             while not work.done():
-                await asyncio.wait([work], timeout=_RENEW_S)
-                gates = [gate.busy for gate in await self._fleet.gates() if gate.ready]
-                if gates:
-                    busiest = max(busiest, sum(gates) / len(gates))
-                goes_on = await self._store.renew(rehearsal.rehearsal_id, lease, progress)
-                if goes_on is None:
-                    raise _NotOurs
-                if not goes_on and not work.done():
-                    raise StepFailed("an operator stopped it")
+                await asyncio.wait([work], timeout=_LOOK_S)
+                gates = await self._fleet.gates()
+                ready |= {gate.gate_id for gate in gates if gate.ready}
+                busiest = max([busiest, *(gate.busy for gate in gates if gate.gate_id in ready)])
             return work.result(), busiest
         finally:
             work.cancel()
@@ -250,3 +282,13 @@ class Rehearser:
         audit = report.detail if isinstance(report, Refusal) else report.verdict.value
         counted = msgspec.structs.replace(counted, audit=audit)
         return judge(shadow, who, found.seen, counted, busiest=busiest, differs=differs)
+
+
+async def _surely(work: Coroutine[Any, Any, None]) -> None:
+    """To its end, also if we are cancelled meanwhile."""
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

@@ -40,7 +40,7 @@ class ReferenceShop:
         self.reports = ReferenceReportStore(self.ledger, self.payments)
         self.waitlist = ReferenceWaitlist(self.ledger)
         self.fleet = ReferenceFleet(clock)
-        self.rehearsals = ReferenceRehearsals(self.sales, clock)
+        self.rehearsals = ReferenceRehearsals(self.ledger)
         self.monitor = ReferenceMonitor(clock)
         self.timeline = ReferenceTimelineStore(self.ledger)
         self.pass_keys = ReferencePassKeyStore(clock)

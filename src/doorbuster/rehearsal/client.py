@@ -90,13 +90,14 @@ class _Connection(asyncio.Protocol):
 
 
 class Client:
-    """A pool of at most `connections`; whoever finds none free waits in line."""
+    """A pool of at most `connections`; whoever finds none free waits in line. What `url` has of a path comes first."""
 
     def __init__(self, url: str, connections: int) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or "127.0.0.1"
         self._tls = parts.scheme == "https"
         self._port = parts.port or (443 if self._tls else 80)
+        self._prefix = parts.path.rstrip("/")
         self._head = f" HTTP/1.1\r\nhost: {self._host}:{self._port}\r\n".encode()
         self._free: deque[_Connection] = deque()
         self._places = asyncio.Semaphore(connections)
@@ -108,7 +109,7 @@ class Client:
         async with self._places:
             connection = await self._connection()
             length = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body) if body else b""
-            request = b"".join((f"{method} {path}".encode(), self._head, headers, length, b"\r\n", body))
+            request = b"".join((f"{method} {self._prefix}{path}".encode(), self._head, headers, length, b"\r\n", body))
             self.requests += 1
             try:
                 answer = await asyncio.wait_for(connection.ask(request), _TIMEOUT_S)

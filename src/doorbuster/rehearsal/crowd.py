@@ -23,7 +23,8 @@ _TRIES = 3
 """Times a good card is tried, as often as a sale allows by default."""
 BOT_PAUSE_S = 0.5
 """Between the requests of a program, whatever it was told."""
-_FINAL = frozenset({"sold-out", "ended", "blocked", "already-purchased", "not-found", "limit-exceeded"})
+_AWAY = frozenset({"sold-out", "ended", "not-found"})
+_FINAL = _AWAY | {"blocked", "already-purchased", "limit-exceeded"}
 
 
 class CrowdTask(msgspec.Struct, kw_only=True):
@@ -39,6 +40,8 @@ class CrowdTask(msgspec.Struct, kw_only=True):
     give_up_s: float = 55.0
     """Counted from the start of the sale: then everybody goes home, whatever is left."""
     mode: str = "race"
+    settle_s: float = 0.0
+    """Nobody enters a draw before so long after the crowd was told: gates have to hear of it."""
     kid: str = ""
     """Names the secret in the tokens, where a gate has several."""
 
@@ -54,6 +57,8 @@ class Progress(msgspec.Struct, kw_only=True):
     unknown: int
     tired: int
     """Buyers who would have gone on but for `give_up_s`; their demand was not met."""
+    turned_away: int = 0
+    """Buyers who were told that nothing is left, or that there is no such sale."""
     answers: dict[str, int]
     p50_ms: float
     p99_ms: float
@@ -106,6 +111,7 @@ class Crowd:
         self.paid: list[str] = []
         self.unknown = 0
         self.tired = 0
+        self.turned_away = 0
         self.bots_paid = 0
         self.arrived = 0
         self.gone = 0
@@ -143,6 +149,7 @@ class Crowd:
             "paid": len(self.paid),
             "unknown": self.unknown,
             "tired": self.tired,
+            "turned_away": self.turned_away,
             "bots_paid": self.bots_paid,
             "answers": dict(self.answers),
             "p50_ms": self.latency.percentile(50) * 1000,
@@ -191,7 +198,8 @@ class Crowd:
             answer = answers[0]
             wait_s = 0.2 + buyer.pace / 2
             if answer is not None:
-                code = _problems.decode(answer.body).code
+                code = code_of(answer)
+                self.turned_away += code in _AWAY
                 if code in _FINAL or (code == "all-held" and not buyer.patient):
                     return None
                 wait_s = max(answer.retry_after_s, 0.1) * (0.9 + 0.2 * buyer.pace)
@@ -251,6 +259,8 @@ class Crowd:
         except Lost:
             self.unknown += 1
             return None
+        if answer.status < 400 and not answer.body.startswith(b"{"):
+            answer = Answer(502, b"", 0.0)  # a page of whoever stands before the gates is no answer of theirs
         now = self._clock()
         self.latency.record(now - intended)
         self._count_second(int(now))

@@ -59,7 +59,7 @@ class LineCrowd(Crowd):
 
     def _everybody(self) -> Iterator[Coroutine[Any, Any, None]]:
         draw = self._task.mode == "draw"
-        entries_s = max(0.0, self._opens_at - self._clock()) if draw else 0.0
+        entries_s = max(0.0, self._opens_at - self._clock() - self._task.settle_s) if draw else 0.0
         for plan in draw_line_crowd(self._task.plan, entries_s=entries_s):
             memory = Memory(self.witness, plan.buyer.user_id)
             yield self._stand(_InLine(plan, self._headers(plan.buyer), memory))
@@ -124,7 +124,9 @@ class LineCrowd(Crowd):
         code = code_of(answer)
         if code in _OVER:
             self._out(who, "told_over")
+            self.turned_away += 1
             return True
+        self.turned_away += code == "not-found"
         return code in _REFUSED
 
     def _out(self, who: _InLine, how: str) -> None:
@@ -162,6 +164,7 @@ class LineCrowd(Crowd):
     def _settled(self, who: _InLine, told: Told) -> Told:
         if told.state in {"over", "left"}:
             self._out(who, "told_over" if told.state == "over" else "left")
+            self.turned_away += told.state == "over"
         return told
 
     async def _hear(self, who: _InLine) -> Told | None:

@@ -20,6 +20,8 @@ from doorbuster.rehearsal.plan import CrowdPlan
 
 _NICE: Final = 10
 _LISTENERS_MAX: Final = 500
+_SETTLE_S: Final = 2.5
+"""Gates ask for the secrets of crowds once a second."""
 _LINE_BYTES_MAX: Final = 1 << 28
 """The last line names every order."""
 _SHOWN: Final = ("arrived", "gone", "requests", "orders", "paid", "p99_ms", "peak_per_s")
@@ -76,6 +78,7 @@ def _start(order: CrowdOrder) -> Start:
         kid=order.rehearsal_id,
         give_up_s=float(order.seconds + STAY_S),
         mode=order.mode,
+        settle_s=_SETTLE_S,
         opens_in_s=order.opens_ms / 1000,
         nice=_NICE,
     )
@@ -91,6 +94,7 @@ def _seen(result: Result, wall_s: float) -> Seen:
         requests=result.requests,
         arrived=result.arrived,
         tired=result.tired,
+        turned_away=result.turned_away,
         lost=result.unknown,
         answers=result.answers,
         p50_ms=result.p50_ms,

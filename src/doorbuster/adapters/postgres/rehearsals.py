@@ -13,7 +13,7 @@ from doorbuster.adapters.postgres.pool import Database
 from doorbuster.adapters.postgres.queries import load
 from doorbuster.adapters.postgres.rows import is_id, json_of, sale_of
 from doorbuster.domain.outcomes import Code, Refusal
-from doorbuster.domain.rehearsal import CLEAR_MS, Counted, Sheet, Wish
+from doorbuster.domain.rehearsal import CLEAR_MS, GIVE_WAY_MS, Counted, Sheet, Wish
 from doorbuster.domain.sale import Sale, SaleTerms
 from doorbuster.engine.ports import Actor
 from doorbuster.engine.rehearsal_ports import LEASE_MS, Claimed, Rehearsal, RehearsalState
@@ -53,7 +53,7 @@ class PostgresRehearsals:
             await self._database.write(_SQL["stop"], sale_id)
 
     async def claim(self, lease: str) -> Claimed | None:
-        rows = await self._database.write(_SQL["claim"], lease, LEASE_MS)
+        rows = await self._database.write(_SQL["claim"], lease, LEASE_MS, CLEAR_MS)
         if not rows:
             return None
         found = await self.get(str(rows[0]["rehearsal_id"]))
@@ -72,10 +72,10 @@ class PostgresRehearsals:
         )
         return sale_of(rows[0]) if rows else None
 
-    async def renew(self, rehearsal_id: str, lease: str, progress: Mapping[str, Any]) -> bool | None:
+    async def renew(self, rehearsal_id: str, lease: str, progress: Mapping[str, Any]) -> str | None:
         text = msgspec.json.encode(progress).decode()
-        rows = await self._database.write(_SQL["renew"], rehearsal_id, lease, LEASE_MS, text)
-        return rows[0]["goes_on"] if rows else None
+        rows = await self._database.write(_SQL["renew"], rehearsal_id, lease, LEASE_MS, text, GIVE_WAY_MS)
+        return rows[0]["hindrance"] if rows else None
 
     async def count(self, shadow_id: str, acknowledged: Mapping[str, str]) -> Counted:
         [row] = await self._database.fetch(_SQL["count"], shadow_id)
@@ -88,15 +88,21 @@ class PostgresRehearsals:
     async def remove_shadow(self, shadow_id: str) -> None:
         await self._database.write(_SQL["remove_shadow"], shadow_id)
 
+    async def note(self, rehearsal_id: str, lease: str, words: str, sheet: Sheet | None) -> bool:
+        return bool(await self._database.write(_SQL["note"], rehearsal_id, lease, words, _json_of(sheet)))
+
     async def finish(
         self, rehearsal_id: str, lease: str, state: RehearsalState, words: str, sheet: Sheet | None
     ) -> bool:
-        text = None if sheet is None else msgspec.json.encode(sheet).decode()
-        return bool(await self._database.write(_SQL["finish"], rehearsal_id, lease, state, words, text))
+        return bool(await self._database.write(_SQL["finish"], rehearsal_id, lease, state, words, _json_of(sheet)))
 
     async def secrets(self) -> Mapping[str, bytes]:
         rows = await self._database.fetch(_SQL["secrets"])
         return {str(row["rehearsal_id"]): row["crowd_secret"] for row in rows}
+
+
+def _json_of(sheet: Sheet | None) -> str | None:
+    return None if sheet is None else msgspec.json.encode(sheet).decode()
 
 
 def _rehearsal_of(row: asyncpg.Record) -> Rehearsal:

@@ -10,18 +10,24 @@ select * from rehearsal_view where rehearsal_id = $1
 select * from rehearsal_view where sale_id = $1 order by asked_ms desc, rehearsal_id desc limit 1
 
 -- name: stop
-update rehearsals set unwanted = true where sale_id = $1 and state in ('asked', 'running') returning rehearsal_id
+update rehearsals set
+    unwanted = true,
+    state = case state when 'asked' then 'stopped' else state end,
+    words = case state when 'asked' then 'an operator stopped it' else words end,
+    finished_at = case state when 'asked' then clock_ms() end
+where sale_id = $1 and state in ('asked', 'running')
+returning rehearsal_id
 
 -- name: claim
-select rehearsal_id, crashed, secret from claim_rehearsal($1, $2)
+select rehearsal_id, crashed, secret from claim_rehearsal($1, $2, $3)
 
 -- name: create_shadow
 select * from create_rehearsal_sale($1, $2, $3, $4, $5, $6)
 
 -- name: renew
-update rehearsals set lease_until = clock_ms() + $3 * interval '1 millisecond', progress = $4
-where rehearsal_id = $1 and lease = $2 and state = 'running'
-returning not unwanted as goes_on
+update rehearsals r set lease_until = clock_ms() + $3 * interval '1 millisecond', progress = $4
+where r.rehearsal_id = $1 and r.lease = $2 and r.state = 'running'
+returning rehearsal_hindrance(r, $5) as hindrance
 
 -- name: stored
 select order_id, user_id from sale_orders where sale_id = $1
@@ -43,6 +49,11 @@ where sale_id = $1
 
 -- name: remove_shadow
 select remove_rehearsal_sale($1) as removed
+
+-- name: note
+update rehearsals set words = $3, sheet = $4
+where rehearsal_id = $1 and lease = $2 and state = 'running'
+returning rehearsal_id
 
 -- name: finish
 update rehearsals set state = $3, words = $4, sheet = $5, finished_at = clock_ms(), lease = null, lease_until = null
