@@ -176,6 +176,18 @@ async def test_scaler_that_never_delivers(bench: LedgerBench) -> None:
     assert [call.resolved for call in desk.bell.rung] == [False, True]
 
 
+async def test_scaler_that_refuses_keeps_nobody_from_being_called(bench: LedgerBench) -> None:
+    scaler = Recorded()
+    scaler.refuses = True
+    desk = Desk(bench, scaler)
+    await desk.gates(2)
+
+    with pytest.raises(StepFailed, match="2 of 6 gates are ready; no machine is free") as problem:
+        await desk.scaling.scale_check(await desk.asked(await desk.sale(4_000)))
+
+    assert problem.value.detail == {"wanted": 6, "ready": 2, "paged": ["bell"]}
+
+
 async def test_gates_that_are_dead_or_not_ready_do_not_count(bench: LedgerBench) -> None:
     desk = Desk(bench, None)
     sale = await desk.sale(600)

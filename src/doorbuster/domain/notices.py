@@ -48,10 +48,11 @@ class NoticeState(StrEnum):
 
 
 def email_problem(email: str) -> str | None:
-    """What is wrong with an address, or None. Only what could harm a mail is refused; the rest its server knows."""
+    """What is wrong with an address, or None. Only what could harm a mail is refused; the rest its server knows. A name
+    outside ASCII needs a server that speaks SMTPUTF8 (RFC 6531), and `=?` would be taken for an encoded word."""
     if len(email) > EMAIL_LENGTH_MAX:
         return f"email has more than {EMAIL_LENGTH_MAX} characters"
-    if not _EMAIL.fullmatch(email) or ".." in email:
+    if not _EMAIL.fullmatch(email) or ".." in email or "=?" in email or not email.isascii():
         return "email is not an address like ann@example.com"
     return None
 

@@ -71,6 +71,7 @@ class OnCall:
 
     async def resolve(self, key: str, text: str = "") -> None:
         """The matter is over; who was called is told. Nothing happens if it was not open."""
+        self._unstored.discard(key)  # the next time is a matter of its own
         try:
             if await self._store.resolve(key, text):
                 log.info("a matter is over", key=key)
