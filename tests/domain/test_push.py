@@ -38,6 +38,8 @@ def test_browsers_of_today_are_taken(endpoint: str) -> None:
     [
         "http://fcm.googleapis.com/abc",
         "https://fcm.googleapis.com:8443/abc",
+        "https://a..push.services.mozilla.com/abc",
+        f"https://{'a' * 64}.push.services.mozilla.com/abc",
         "https://fcm.googleapis.com.example.com/abc",
         "https://evilfcm.googleapis.com/abc",
         "https://push.apple.com/abc",
