@@ -59,8 +59,7 @@ def _session_servers(_loop: asyncio.AbstractEventLoop, _folder: Path, _pristine:
 
 @pytest.fixture(scope="session")
 def _postgres(_loop: asyncio.AbstractEventLoop, _session_servers: Servers) -> OwnPostgres:
-    # Nobody kills this one, so nothing is lost by not waiting for the disk; databases are copied as files.
-    return _loop.run_until_complete(_session_servers.postgres(fsync="off", max_wal_size="128MB"))
+    return _loop.run_until_complete(_session_servers.postgres(max_wal_size="128MB"))
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +83,7 @@ def database_url(
 ) -> Iterator[str]:
     """A database of this test's own with the newest schema and nothing in it."""
     name = f"test_{next(_names)}"
-    _loop.run_until_complete(_admin.execute(f"create database {name} template doorbuster strategy file_copy"))
+    _loop.run_until_complete(_admin.execute(f"create database {name} template doorbuster"))
     yield _postgres.url_of(name)
     _loop.run_until_complete(_admin.execute(f"drop database {name} with (force)"))
 
