@@ -70,8 +70,8 @@ begin
         on conflict (sale_id, page) do update set user_ids = excluded.user_ids
     )
     select
-        coalesce((select array_agg(u) from changed c, only_in(c.wanted, c.had) u), '{}'),
-        coalesce((select array_agg(u) from changed c, only_in(c.had, c.wanted) u), '{}')
+        coalesce((select array_agg(u order by u collate "C") from changed c, only_in(c.wanted, c.had) u), '{}'),
+        coalesce((select array_agg(u order by u collate "C") from changed c, only_in(c.had, c.wanted) u), '{}')
     into added, removed;
     if cardinality(added) + cardinality(removed) > 0 then
         perform note_action(
