@@ -73,13 +73,24 @@ def test_private_address_is_accepted_where_that_is_allowed(address: str) -> None
         "https://127.1/",
         "https://2130706433/",
         "https://shop.example/" + "a" * 2_000,
+        "https://a..example.com/hook",
+        f"https://{'a' * 64}.example.com/hook",
     ],
 )
 def test_url_that_cannot_be_an_endpoint_is_refused(url: str) -> None:
     assert url_problem(url, allow_private=False)
 
 
-@pytest.mark.parametrize("url", ["https://shop.example/hooks?a=1", "https://shop.example:8443/", "https://1.1.1.1/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://shop.example/hooks?a=1",
+        "https://shop.example:8443/",
+        "https://shop.example./",
+        "https://1.1.1.1/",
+        "https://[2606:4700::1111]/",
+    ],
+)
 def test_good_url_is_accepted(url: str) -> None:
     assert url_problem(url, allow_private=False) is None
 

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 URL_LENGTH_MAX: Final = 2_000
+_LABEL_LENGTH_MAX: Final = 63
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _INSIDE: Final = tuple(
@@ -81,8 +82,11 @@ def url_parts(url: str, name: str) -> SplitResult:
 
 
 def has_host(parts: SplitResult) -> bool:
-    """Whether there is a host that could be called, and only one way to read which."""
-    return bool(parts.hostname) and parts.port != 0 and "\\" not in parts.netloc and "%" not in parts.netloc
+    """Whether there is a host that could be called, and only one way to read which. Labels of a name have 1 to 63
+    characters (RFC 1035): others break whoever looks it up."""
+    labels = (parts.hostname or "").removesuffix(".").split(".")
+    named = all(1 <= len(label) <= _LABEL_LENGTH_MAX for label in labels)
+    return named and parts.port != 0 and "\\" not in parts.netloc and "%" not in parts.netloc
 
 
 def url_problem(url: str, *, allow_private: bool) -> str | None:
