@@ -13,7 +13,7 @@ from doorbuster.adapters.postgres.migrate import apply, head, offline_sql, schem
 from doorbuster.adapters.postgres.queries import load
 from doorbuster.engine.ports import StoreUnavailable
 from helpers.servers import Servers
-from postgres.ledger import ACTOR, Ledger, a_hold, an_id, holds_of, ledger_at
+from postgres.ledger import ACTOR, Ledger, a_hold, an_id, holds_of
 from postgres.plans import scanned
 
 ORDERS, SALES = load("orders.sql"), load("sales.sql")
@@ -191,12 +191,10 @@ async def test_commit_never_scans_a_table_that_grew(ledger: Ledger) -> None:
     assert scans == 0
 
 
-async def test_good_server_has_no_problem(own_servers: Servers) -> None:
-    server = await own_servers.postgres()
-    async with ledger_at(server.url) as ledger:
-        now = await ledger.sales.time_ms()
+async def test_good_server_has_no_problem(ledger: Ledger) -> None:
+    now = await ledger.sales.time_ms()
 
-        assert await settings_problems(ledger.sql, now_ms=now) == []
+    assert await settings_problems(ledger.sql, now_ms=now) == []
 
 
 async def test_server_that_forgets_is_named(own_servers: Servers) -> None:

@@ -7,7 +7,7 @@ Read next: `reading.py`, `engine/operating.py`.
 
 import asyncio
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
@@ -47,9 +47,9 @@ def _reason_of(query: dict[str, str]) -> str:
         raise invalid(f"reason: {problem}") from problem
 
 
-def _parts_of(users: Sequence[str]) -> Iterator[list[str]]:
+def _parts_of(users: list[str]) -> Iterator[list[str]]:
     for at in range(0, len(users), limits.BLOCKLIST_CHUNK):
-        yield _checked(list(users[at : at + limits.BLOCKLIST_CHUNK]), "user_ids[{}]", at)
+        yield _checked(users[at : at + limits.BLOCKLIST_CHUNK], "user_ids[{}]", at)
 
 
 def _parts_of_csv(body: bytes) -> Iterator[list[str]]:

@@ -27,6 +27,7 @@ _REASON: Final = {"reason": "the shop has its own mails"}
 
 class StepView(msgspec.Struct, kw_only=True):
     """A step of a sale's day. `failed` with a `next_attempt_at` is tried again then; without one it was given up.
+    `done` or `skipped` with one: an operator had it run before its time, and it is done once more then.
     `reason` says why it failed, waits or was left out; `detail` is what it found."""
 
     step: str

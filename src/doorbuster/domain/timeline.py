@@ -20,12 +20,8 @@ HOLDS_UP_TRIES: Final = 3
 """Attempts for which a step may hold up others: one that no worker survives does not stop the day."""
 LEASE_MS: Final = 30_000
 """A step whose worker has not been heard of for this long is taken over by another."""
-
-
 LEFT_OUT: Final = "skipped by "
 """So begin the words of a step that an operator left out."""
-OF_THE_PLAN: Final = frozenset({"scale-up", "cdn-prewarm", "rehearsal"})
-"""Steps that a plan brings back if they were skipped for want of it."""
 
 
 class StepName(StrEnum):
@@ -92,6 +88,8 @@ STEPS: Final[Mapping[StepName, StepRule]] = {
 ORDINAL: Final[Mapping[StepName, int]] = {step: number for number, step in enumerate(STEPS, 1)}
 BEFORE_START: Final = frozenset(step for step, rule in STEPS.items() if rule.offset_ms < 0)
 """Steps that make no sense once the sale is over."""
+OF_THE_PLAN: Final = frozenset({StepName.SCALE_UP, StepName.CDN_PREWARM, StepName.REHEARSAL})
+"""Steps that a plan brings back if they were skipped for want of it."""
 
 
 class StepRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,9 +28,9 @@ class SaleBoard:
         self._clock = clock
         self._rows: OrderedDict[str, tuple[Sale, float]] = OrderedDict()
         self._missing: OrderedDict[str, float] = OrderedDict()
-        self._begun: dict[str, float] = {}
         self._patience_s = patience_s
-        self._loading: dict[str, asyncio.Future[Sale | None]] = {}
+        self._loading: dict[str, tuple[asyncio.Future[Sale | None], float]] = {}
+        """What is being read, and since when."""
         self._slots = asyncio.Semaphore(_LOADS_AT_ONCE)
         self._fresh_at = float("-inf")
         self._live: Sequence[Sale] = ()
@@ -51,23 +51,17 @@ class SaleBoard:
         missing_until = self._missing.get(sale_id)
         if missing_until is not None and missing_until > self._clock.monotonic():
             return None
-        future = self._loading.get(sale_id)
-        if future is None:
+        if sale_id not in self._loading:
             future = asyncio.ensure_future(self._load(sale_id))
-            self._loading[sale_id] = future
-            self._begun[sale_id] = self._clock.monotonic()
-            future.add_done_callback(lambda _: self._loaded(sale_id))
+            self._loading[sale_id] = future, self._clock.monotonic()
+            future.add_done_callback(lambda _: self._loading.pop(sale_id, None))
+        future, begun = self._loading[sale_id]
         stale = self._rows.get(sale_id)
         if stale is not None:
-            begun = self._begun.get(sale_id, self._clock.monotonic())
             await asyncio.wait({future}, timeout=max(0.0, begun + self._patience_s - self._clock.monotonic()))
             if not future.done():
                 return stale[0]
         return await asyncio.shield(future)  # one buyer who leaves does not take the row from the others
-
-    def _loaded(self, sale_id: str) -> None:
-        self._loading.pop(sale_id, None)
-        self._begun.pop(sale_id, None)
 
     async def _load(self, sale_id: str) -> Sale | None:
         async with self._slots:

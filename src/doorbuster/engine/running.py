@@ -96,12 +96,12 @@ class DayRunner:
             raise
         finally:
             keeping.cancel()
-        taken = await self._finish(row, outcome)
+        taken = await self._finish(row, sale, outcome)
         say = log.warning if outcome.state is StepState.FAILED else log.info
         if taken and outcome.state is not StepState.DUE:
             say("step", sale_id=row.sale_id, step=row.step.value, state=outcome.state.value, words=outcome.words)
 
-    async def _finish(self, row: StepRow, outcome: Outcome) -> bool:
+    async def _finish(self, row: StepRow, sale: Sale, outcome: Outcome) -> bool:
         """A result that cannot be stored is a failure that can: else the step would be done again for ever."""
         try:
             return await self._store.finish(row, outcome)
@@ -109,10 +109,8 @@ class DayRunner:
             raise
         except Exception as problem:
             log.exception("a step's result cannot be stored", sale_id=row.sale_id, step=row.step.value)
-            sale = await self._sales.get(row.sale_id)
-            wait = None if sale is None else self._failed(row, sale, "", {}).wait_ms
             words = f"its result cannot be stored: {type(problem).__name__}"
-            return await self._store.finish(row, Outcome(state=StepState.FAILED, words=words, wait_ms=wait))
+            return await self._store.finish(row, self._failed(row, sale, words, {}))
 
     async def _keep(self, row: StepRow, task: "asyncio.Task[None] | None") -> None:
         """Say that we live; stop the step if it is not ours any more."""
