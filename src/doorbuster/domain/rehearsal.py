@@ -23,8 +23,9 @@ MULTIPLE_DEFAULT: Final = 1.5
 CROWD_MAX: Final = 100_000
 """A worker makes no more buyers; beyond, the crowd is cut, the sheet says so, and the head-room has to answer for the
 rest."""
-PROCESS_CROWD_MAX: Final = 20_000
-"""Buyers that one process makes."""
+PROCESS_CROWD_MAX: Final = 5_000
+"""Buyers that one process makes. Of 20,000 it needs two seconds for those who come in the first moment, which would be
+held against the gates; of so many, a twentieth of that."""
 SECONDS_MIN: Final = 5
 SECONDS_MAX: Final = 120
 SECONDS_DEFAULT: Final = 60

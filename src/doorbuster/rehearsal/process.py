@@ -48,7 +48,7 @@ class CrowdProcess:
 
         parts = [
             loop.create_task(_part(start, partial(tell, number)))
-            for number, start in enumerate(_starts(order, self._most))
+            for number, start in enumerate(_starts(order, self._most, began))
         ]
         try:
             results = await asyncio.gather(*parts)
@@ -88,14 +88,15 @@ async def _part(start: Start, told: Callable[[bytes], None]) -> Result:
     return result
 
 
-def _starts(order: CrowdOrder, most: int) -> list[Start]:
+def _starts(order: CrowdOrder, most: int, now: float) -> list[Start]:
     """The crowd in parts of one size, give or take a buyer; each part has a seed, and so accounts, of its own."""
     parts = max(1, math.ceil(order.who.buyers / most))
     less, more = divmod(order.who.buyers, parts)
-    return [_start(order, order.seed + number, less + (number < more)) for number in range(parts)]
+    opens_at = now + order.opens_ms / 1000
+    return [_start(order, order.seed + number, less + (number < more), opens_at) for number in range(parts)]
 
 
-def _start(order: CrowdOrder, seed: int, buyers: int) -> Start:
+def _start(order: CrowdOrder, seed: int, buyers: int, opens_at: float) -> Start:
     """80 in 100 people come in the first third of the time, the front of them in the first seconds."""
     plan = CrowdPlan(
         seed=seed,
@@ -117,7 +118,7 @@ def _start(order: CrowdOrder, seed: int, buyers: int) -> Start:
         give_up_s=float(order.seconds + STAY_S),
         mode=order.mode,
         settle_s=_SETTLE_S,
-        opens_in_s=order.opens_ms / 1000,
+        opens_at=opens_at,
         nice=_NICE,
     )
 
