@@ -36,6 +36,10 @@ async def _(gate: Gate) -> Answer:
     answer = await asked(gate)
     assert (answer.json["state"], answer.json["verdict"]) == ("asked", None)
     assert (answer.json["multiple"], answer.json["forced"], answer.json["reason"]) == (2, True, "before the big day")
+    await gate.admin("PUT", f"/sales/{gate.sale_id}/plan", {"rehearsal_multiple": 3.5})
+    await gate.admin("DELETE", f"/sales/{gate.sale_id}/rehearsal")
+    planned = await gate.admin("POST", f"/sales/{gate.sale_id}/rehearsal", {"force": True})
+    assert planned.json["multiple"] == 3.5
     return answer
 
 

@@ -150,7 +150,7 @@ class Gate:
             watch=self.watch,
             reporting=self._reporting(),
             planning=Planning(shop.sales, shop.timeline, frozenset(), {}),
-            rehearsing=Rehearsing(shop.rehearsals, shop.sales, shop.ids),
+            rehearsing=Rehearsing(shop.rehearsals, shop.sales, shop.timeline, shop.ids),
             fleet=shop.fleet,
             monitor=shop.monitor,
             waitlist=Waitlist(shop.waitlist, self.board, clock, PushTerms("key", ["push.example.com"])),

@@ -99,6 +99,19 @@ async def keys_of(shop: Shop, sale_id: str) -> list[str]:
     return [line.decode().strip() for line in lines[1::2]]
 
 
+async def assert_marked(operator: Operator, shadow: str, *, of: str) -> None:
+    """In the operator's view, in the report, and in each of its orders."""
+    for path in ("", "/report"):
+        status, found = await operator.call("GET", f"/sales/{shadow}{path}")
+        assert (status, found["rehearsal_of"]) == (200, of)
+
+    async def all_marked() -> bool:
+        _, page = await operator.call("GET", f"/sales/{shadow}/orders")
+        return {order["rehearsal"] for order in page["orders"]} == {True}
+
+    await until(all_marked, within=30, what="somebody has an order, and all are marked")
+
+
 async def assert_nothing_is_left(shop: Shop, shadow: str) -> None:
     assert await rows_of(shop, shadow) == {}
     assert await keys_of(shop, shadow) == []
@@ -118,6 +131,8 @@ async def test_sale_is_rehearsed_and_nothing_is_left(shop: Shop, operator: Opera
     async with aiohttp.ClientSession() as session, session.get(f"{shop.url}/v1/sales/{shadow}") as answer:
         seen = await answer.json()
         assert (seen["rehearsal_of"], seen["title"], seen["price_cents"]) == (sale_id, "Rehearsal: Sneaker", 0)
+    await assert_marked(operator, shadow, of=sale_id)
+    assert before["rehearsal_of"] is None
 
     found = await over(operator, sale_id)
     checks = {check["name"]: check for check in found["checks"]}

@@ -59,7 +59,6 @@ def test_all_well_is_a_go() -> None:
         ({"counted": {"missing": 3}}, "3 orders that buyers were told of"),
         ({"counted": {"audit": "diverged"}}, "the audit says diverged"),
         ({"seen": {"arrived": 299}}, "only 299 of 300 buyers came"),
-        ({"who": Cast(expected=20_000, wanted=30_000, buyers=20_000)}, "only 20000 of 30000 buyers can be made"),
         ({"seen": {"lost": 11}}, "11 of 1000 requests"),
         ({"seen": {"answers": {"unavailable": 11, "reserved": 100}}}, "11 of 1000 requests"),
         ({"seen": {"answers": {"500": 6, "internal": 6}}}, "12 of 1000 requests"),
@@ -86,6 +85,17 @@ def test_the_bound_itself_is_good_enough(share: dict[str, Any]) -> None:
 def test_an_answer_that_is_a_decision_is_no_error() -> None:
     answers = {"rate-limited": 900, "sold-out": 90, "already-purchased": 10}
     assert sheet({"answers": answers}).verdict is Verdict.GO
+
+
+def test_crowd_that_is_too_big_to_be_made_is_said_and_its_rest_is_by_the_head_room() -> None:
+    """Half the expected crowd came: the gates have to be less than half busy, with something to spare."""
+    who = Cast(expected=200_000, wanted=300_000, buyers=100_000)
+    seen = {"arrived": 100_000}
+    good, full = sheet(seen, who=who, busiest=0.38), sheet(seen, who=who, busiest=0.39)
+    assert good.verdict is Verdict.GO
+    assert [line for line in good.differs if "100000 buyers came, not 300000" in line]
+    assert (full.verdict, "room for 1.3 times the expected crowd" in full.reasons[0]) == (Verdict.NO_GO, True)
+    assert sheet().differs == []
 
 
 def test_units_may_be_left_when_nobody_wanted_them() -> None:
@@ -144,6 +154,13 @@ def test_shadow_can_be_sold_and_costs_nothing(mode: SaleMode, payment_mode: Paym
     assert terms.title.startswith("Rehearsal: ")
     assert any("gateway" in line for line in differs)
     assert any(payment_mode.value in line for line in differs) == (payment_mode is not PaymentMode.CHECKOUT)
+
+
+def test_crowd_of_many_processes_is_given_time_to_begin() -> None:
+    few, many = (
+        shadow_terms(SALE, now_ms=SALE.start_ms, seconds=60, buyers=buyers)[0].start_ms for buyers in (4_999, 100_000)
+    )
+    assert (few - SALE.start_ms, many - few) == (6_000, 10_000)
 
 
 def test_crowd_and_buyers_are_kept_apart() -> None:

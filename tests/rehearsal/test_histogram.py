@@ -36,3 +36,17 @@ def test_percentile_is_never_below_the_exact_one_and_at_most_two_percent_above(
     exact = sorted(values)[math.ceil(len(values) * percent / 100) - 1]
 
     assert exact * 0.9999 <= histogram.percentile(percent) <= exact * 1.0405
+
+
+def test_what_two_counted_is_what_one_would_have_counted() -> None:
+    parts, whole = [Histogram(), Histogram()], Histogram()
+    for number in range(1, 200):
+        parts[number % 2].record(number / 100)
+        whole.record(number / 100)
+
+    together = Histogram()
+    for part in parts:
+        together.add(part.counts(), part.max_s)
+
+    assert (together.counts(), together.count, together.max_s) == (whole.counts(), 199, 1.99)
+    assert [together.percentile(percent) for percent in (50, 99)] == [whole.percentile(percent) for percent in (50, 99)]

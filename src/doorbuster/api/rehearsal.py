@@ -24,10 +24,10 @@ _WISH: Final = {"multiple": 1.5, "reason": "before the big day"}
 
 
 class RehearsalBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """`multiple` of the plan's `expected_crowd`, or so many `buyers`; they come in `seconds`. `force`: also while a
-    real sale is on, whose buyers then share the machines with the rehearsal."""
+    """`multiple` of the plan's `expected_crowd` (null: the plan's `rehearsal_multiple`), or so many `buyers`; they come
+    in `seconds`. `force`: also while a real sale is on, whose buyers then share the machines with the rehearsal."""
 
-    multiple: Annotated[float, msgspec.Meta(ge=bounds.MULTIPLE_MIN, le=bounds.MULTIPLE_MAX)] = bounds.MULTIPLE_DEFAULT
+    multiple: Annotated[float, msgspec.Meta(ge=bounds.MULTIPLE_MIN, le=bounds.MULTIPLE_MAX)] | None = None
     buyers: Annotated[int, msgspec.Meta(ge=0, le=bounds.CROWD_MAX)] = 0
     seconds: Annotated[int, msgspec.Meta(ge=bounds.SECONDS_MIN, le=bounds.SECONDS_MAX)] = bounds.SECONDS_DEFAULT
     force: bool = False
@@ -89,9 +89,11 @@ class RehearsalRoutes:
 
     async def ask(self, request: Request) -> Reply | Refusal:
         body = body_of(request, RehearsalBody, required=False)
-        wish = Wish(multiple=body.multiple, buyers=body.buyers, seconds=body.seconds, forced=body.force)
+        sale_id = id_of(request, "sale_id")
+        multiple = await self._rehearsing.multiple(sale_id) if body.multiple is None else body.multiple
+        wish = Wish(multiple=multiple, buyers=body.buyers, seconds=body.seconds, forced=body.force)
         actor = Actor(name=_OPERATOR, reason=body.reason)
-        return _answer(202, await self._rehearsing.ask(id_of(request, "sale_id"), wish, actor))
+        return _answer(202, await self._rehearsing.ask(sale_id, wish, actor))
 
     async def look(self, request: Request) -> Reply | Refusal:
         return _answer(200, await self._rehearsing.latest(id_of(request, "sale_id")))

@@ -98,6 +98,8 @@ class ReportView(msgspec.Struct, kw_only=True):
     status: str
     mode: str
     title: str
+    rehearsal_of: str | None = None
+    """The sale that this one rehearses; null: it is a real sale."""
     as_of: str
     final: bool
     audit: str | None
@@ -122,6 +124,7 @@ def report_view(report: SaleReport) -> ReportView:
         status=sale.status.value,
         mode=sale.mode.value,
         title=sale.title,
+        rehearsal_of=sale.rehearsal_of or None,
         as_of=stamp(report.as_of_ms),
         final=False,
         audit=report.audit,

@@ -12,6 +12,7 @@ import msgspec
 from doorbuster.domain import limits
 from doorbuster.domain.audit import AuditReport
 from doorbuster.domain.order import Order
+from doorbuster.domain.rehearsal import USER_PREFIX
 from doorbuster.domain.sale import PaymentMode, Sale, SaleMode, SaleTerms, availability, status_at, terms_of
 from doorbuster.domain.transitions import SaleStatus
 
@@ -200,6 +201,8 @@ class AdminSaleView(msgspec.Struct, kw_only=True):
     created_at: str
     updated_at: str
     server_time: str
+    rehearsal_of: str | None = None
+    """The sale that this one rehearses; null: it is a real sale."""
 
 
 class SaleList(msgspec.Struct):
@@ -231,6 +234,8 @@ class OrderView(msgspec.Struct, kw_only=True):
     reserved_at: str
     expires_at: str
     payment: OrderPayment | None
+    rehearsal: bool = False
+    """Of a rehearsal's crowd, in a shadow sale: nobody ordered anything."""
 
 
 class OrderList(msgspec.Struct):
@@ -343,6 +348,7 @@ def admin_sale_view(sale: Sale, now_ms: int, line_length: int = 0) -> AdminSaleV
         created_at=stamp(sale.created_ms),
         updated_at=stamp(sale.updated_ms),
         server_time=stamp(now_ms),
+        rehearsal_of=sale.rehearsal_of or None,
         **fields,
     )
 
@@ -359,6 +365,7 @@ def order_fields(order: Order) -> dict[str, Any]:
         "status": order.status.value,
         "reserved_at": stamp(order.reserved_ms),
         "expires_at": stamp(order.expires_ms),
+        "rehearsal": order.user_id.startswith(USER_PREFIX),
         "payment": None
         if payment is None
         else OrderPayment(

@@ -157,7 +157,7 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         reporting=world.reporting,
         planning=world.planning,
         waitlist=world.waitlist,
-        rehearsing=Rehearsing(world.rehearsals, world.sales, world.ids),
+        rehearsing=Rehearsing(world.rehearsals, world.sales, world.timeline, world.ids),
         fleet=world.fleet,
         monitor=world.monitor,
         webhooks=_webhooks(world),

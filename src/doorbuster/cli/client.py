@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 _PATIENCE_S: Final = 60.0
 """Rebuilding the image of a sale with a million orders takes a quarter of this."""
 _DATA_DIR: Final = ".doorbuster"
+_NOT_NOW: Final = frozenset({429, 500, 502, 503, 504})
 REFUSED: Final = 1
 NOT_ASKED: Final = 2
 Body = dict[str, Any]
@@ -81,6 +82,19 @@ class Operator:
             status, text = asyncio.run(self._call(method, path, **body))
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
             fail(f"{self._url} does not answer: {problem or type(problem).__name__}")
+        return self._read(status, text)
+
+    def look(self, path: str) -> Body | None:
+        """As `ask` with GET; None if nobody can say just now, for who waits for something and will look again."""
+        import aiohttp  # noqa: PLC0415
+
+        try:
+            status, text = asyncio.run(self._call("GET", path))
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return None
+        return None if status in _NOT_NOW else self._read(status, text)
+
+    def _read(self, status: int, text: str) -> Body:
         try:
             answer: Body = json.loads(text or "{}")
         except ValueError:

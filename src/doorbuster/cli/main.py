@@ -195,8 +195,11 @@ def demo(
 def rehearse(
     *,
     sale: Annotated[str, typer.Argument(help="The sale's id.")],
-    multiple: Annotated[float, typer.Option(min=0.1, max=10, help="The crowd, in crowds that the plan expects.")] = 1.5,
-    crowd: Annotated[int, typer.Option(min=0, max=20_000, help="So many buyers instead.")] = 0,
+    multiple: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=10, help="The crowd, in crowds that are expected. Default: the plan's."),
+    ] = None,
+    crowd: Annotated[int, typer.Option(min=0, max=100_000, help="So many buyers instead.")] = 0,
     seconds: Annotated[int, typer.Option(min=5, max=120, help="In which they come; fewer make it steeper.")] = 60,
     force: Annotated[bool, typer.Option("--force", help="Also while a real sale is on.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the one that is under way.")] = False,

@@ -13,6 +13,8 @@ from doorbuster.cli import client
 from doorbuster.cli.sale import path_of
 
 _LOOK_S: Final = 1.0
+_LOOKS_ASKED: Final = 10
+_LOOKS_UNHEARD: Final = 60
 _WIDTH: Final = 10
 
 
@@ -23,13 +25,9 @@ def run(sale: str, wish: dict[str, Any], *, stop: bool, url: str | None, folder:
         found = operator.ask("DELETE", path)
         print(json.dumps(found, indent=2) if as_json else f"asked to stop; it is {found['state']}")
         return 0
-    found = operator.ask("POST", path, wish)
+    found = operator.ask("POST", path, {name: value for name, value in wish.items() if value is not None})
     try:
-        while found["state"] in {"asked", "running"}:
-            if not as_json:
-                _tell(found)
-            time.sleep(_LOOK_S)
-            found = operator.ask("GET", path)
+        found = _follow(operator, path, found, quiet=as_json)
     except KeyboardInterrupt:
         operator.ask("DELETE", path)
         print("\nasked to stop; what it made is cleared away", file=sys.stderr)
@@ -41,6 +39,24 @@ def run(sale: str, wish: dict[str, Any], *, stop: bool, url: str | None, folder:
     if found["verdict"] is None:
         return client.NOT_ASKED
     return 0 if found["verdict"] == "go" else client.REFUSED
+
+
+def _follow(operator: client.Operator, path: str, found: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """To its end. It goes on also while nobody can say how."""
+    asked = unheard = 0
+    while found["state"] in {"asked", "running"}:
+        if not quiet and not unheard:
+            _tell(found)
+        asked += found["state"] == "asked"
+        if asked == _LOOKS_ASKED:
+            print("no worker has taken it yet; is one running?", file=sys.stderr)
+        time.sleep(_LOOK_S)
+        seen = operator.look(path)
+        unheard = unheard + 1 if seen is None else 0
+        if unheard == _LOOKS_UNHEARD:
+            client.fail("nobody answers any more; it may go on all the same, and --stop ends it")
+        found = seen or found
+    return found
 
 
 def _tell(found: dict[str, Any]) -> None:

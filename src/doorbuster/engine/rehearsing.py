@@ -78,10 +78,15 @@ class _Ours:
 class Rehearsing:
     """What operators ask for. Answers a refusal where it cannot be done."""
 
-    def __init__(self, store: RehearsalDesk, sales: SaleStore, ids: Ids) -> None:
+    def __init__(self, store: RehearsalDesk, sales: SaleStore, timeline: TimelineStore, ids: Ids) -> None:
         self._store = store
         self._sales = sales
+        self._timeline = timeline
         self._ids = ids
+
+    async def multiple(self, sale_id: str) -> float:
+        """What the sale's plan says."""
+        return (await self._timeline.plan(sale_id)).rehearsal_multiple
 
     async def ask(self, sale_id: str, wish: Wish, actor: Actor) -> Rehearsal | Refusal:
         problem = wish_problem(wish)
@@ -238,10 +243,11 @@ class Rehearser:
         expected = (await self._timeline.plan(sale.sale_id)).expected_crowd
         who = cast(sale, rehearsal.wish, expected)
         now = self._clock.now_ms()
-        terms, differs = shadow_terms(sale, now_ms=now, seconds=rehearsal.wish.seconds)
+        terms, differs = shadow_terms(sale, now_ms=now, seconds=rehearsal.wish.seconds, buyers=who.buyers)
         shadow = await self._store.create_shadow(rehearsal, ours.lease, self._ids.new_id(), terms)
         if shadow is None:
             raise _NotOurs
+        log.info("a rehearsal begins", sale_id=sale.sale_id, rehearsal_sale_id=shadow.sale_id, buyers=who.buyers)
         await self._rebuilder.rebuild(shadow, "first image")
         order = CrowdOrder(
             rehearsal_id=rehearsal.rehearsal_id,

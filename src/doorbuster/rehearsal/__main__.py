@@ -23,16 +23,18 @@ _PROGRESS_S = 0.2
 
 
 class Start(CrowdTask, kw_only=True):
-    """A task and when it begins: seconds from the moment it is read."""
+    """A task and when it begins: seconds from the moment it is read, or at a moment of the machine's monotonic clock,
+    for several that are to begin together."""
 
-    opens_in_s: float
+    opens_in_s: float = 0.0
+    opens_at: float | None = None
     nice: int = 0
     """Steps below what it measures in the order of the machine's processes."""
 
 
 async def _run(start: Start) -> None:
     loop = asyncio.get_running_loop()
-    opens_at = loop.time() + start.opens_in_s
+    opens_at = loop.time() + start.opens_in_s if start.opens_at is None else start.opens_at
     client, checkout = Client(start.url, start.connections), Client(start.url, start.connections)
     kind = Crowd if start.mode == "race" else LineCrowd
     crowd = kind(start, client, checkout, loop.time)

@@ -6,6 +6,7 @@ Read next: `line_crowd.py`, the same in a line.
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -78,6 +79,10 @@ class Result(Progress, kw_only=True):
     acknowledged: dict[str, str]
     paid_orders: list[str]
     cpu_s: float = 0.0
+    latency: dict[int, int] = {}
+    """Requests by bucket of their latency."""
+    seconds: dict[int, int] = {}
+    """Requests by second after the start."""
     seen: LineSeen | None = None
     """What a line was like for those in it."""
 
@@ -115,9 +120,7 @@ class Crowd:
         self.bots_paid = 0
         self.arrived = 0
         self.gone = 0
-        self._second = 0
-        self._in_second = 0
-        self._peak = 0
+        self._seconds: Counter[int] = Counter()
 
     async def run(self, opens_at: float, now_s: int) -> None:
         """`opens_at` on our clock; `now_s` is the wall's time, for the tokens."""
@@ -138,6 +141,8 @@ class Crowd:
             acknowledged=self.acknowledged,
             paid_orders=self.paid,
             cpu_s=cpu_s,
+            latency=self.latency.counts(),
+            seconds=dict(self._seconds),
         )
 
     def _numbers(self) -> dict[str, Any]:
@@ -154,7 +159,7 @@ class Crowd:
             "answers": dict(self.answers),
             "p50_ms": self.latency.percentile(50) * 1000,
             "p99_ms": self.latency.percentile(99) * 1000,
-            "peak_per_s": float(self._peak),
+            "peak_per_s": float(max(self._seconds.values(), default=0)),
         }
 
     def _token(self, buyer: Buyer) -> str:
@@ -263,15 +268,9 @@ class Crowd:
             answer = Answer(502, b"", 0.0)  # a page of whoever stands before the gates is no answer of theirs
         now = self._clock()
         self.latency.record(now - intended)
-        self._count_second(int(now))
+        self._seconds[math.floor(now - self._opens_at)] += 1
         self.answers[_kind(answer)] += 1
         return answer
-
-    def _count_second(self, second: int) -> None:
-        if second != self._second:
-            self._second, self._in_second = second, 0
-        self._in_second += 1
-        self._peak = max(self._peak, self._in_second)
 
     async def _until(self, moment: float) -> None:
         await asyncio.sleep(max(0.0, moment - self._clock()))

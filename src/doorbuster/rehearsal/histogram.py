@@ -4,6 +4,7 @@ Owns: the buckets. Values are seconds, from a microsecond to an hour.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 _FLOOR_S: Final = 1e-6
@@ -26,6 +27,17 @@ class Histogram:
         self._counts[min(at, _BUCKETS - 1)] += 1
         self.count += 1
         self.max_s = max(self.max_s, seconds)
+
+    def counts(self) -> dict[int, int]:
+        """By bucket, those that are not empty."""
+        return {at: count for at, count in enumerate(self._counts) if count}
+
+    def add(self, counts: Mapping[int, int], max_s: float) -> None:
+        """What another one counted, with its greatest value."""
+        for at, count in counts.items():
+            self._counts[at] += count
+            self.count += count
+        self.max_s = max(self.max_s, max_s)
 
     def percentile(self, percent: float) -> float:
         """Seconds below which this share of the values lies, rounded up to the bucket's end; 0.0 without values."""
