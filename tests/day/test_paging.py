@@ -106,9 +106,11 @@ async def test_matter_is_opened_once_and_can_come_back(bench: LedgerBench, store
     assert not await pages.claim(lease_ms=MINUTE, limit=5)
     await pages.reached(CALL, ["bell"], again_ms=15 * MINUTE)
     assert list(await pages.ways("gates")) == ["bell"]
+    assert [call.title for call in await pages.matters()] == [CALL.title]
 
     assert await pages.resolve("gates", "there are six")
     assert not await pages.resolve("gates", "again")
+    assert not await pages.matters()
     [over] = await pages.claim(lease_ms=MINUTE, limit=5)
     assert (over.resolved, over.text) == (True, "there are six")
     await pages.reached(over, ["bell"], again_ms=15 * MINUTE)

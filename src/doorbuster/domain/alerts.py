@@ -4,7 +4,7 @@ Owns: the rules, their thresholds, and how an alert opens and ends. Pure: figure
 not be read is None, and no rule takes None for good or bad. Read next: `engine/monitoring.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -98,18 +98,27 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(
-    figures: Mapping[str, float | None], open_alerts: Mapping[str, Alert], thresholds: Mapping[str, float], now_ms: int
+    figures: Mapping[str, float | None],
+    open_alerts: Mapping[str, Alert],
+    thresholds: Mapping[str, float],
+    now_ms: int,
+    *,
+    idle: Collection[str] = (),
 ) -> Sequence[Alert]:
     """The alerts that changed: opened, fired, went on, resolved. One that never fired and is good again is resolved,
-    too, and nobody needs to hear of it."""
+    too, and nobody needs to hear of it. `idle`: rules with nothing to be bad any more, such as answers when nobody
+    asks; each such sample is a good one."""
     changed: list[Alert] = []
     for rule in RULES:
+        known = open_alerts.get(rule.name)
+        if rule.name in idle:
+            changed += [] if known is None else [_better(known, known.value, now_ms)]
+            continue
         value = figures.get(rule.figure)
         if value is None:
             continue
         threshold = thresholds.get(rule.name, rule.threshold)
         is_bad = value < threshold if rule.below else value >= threshold
-        known = open_alerts.get(rule.name)
         if known is None and not is_bad:
             continue
         changed.append(_next(rule, known, value, now_ms) if is_bad else _better(known, value, now_ms))

@@ -4,13 +4,13 @@ Owns: what a sample is made of. A figure that cannot be read is None and counts 
 Read next: `domain/alerts.py`, `agents/monitor.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 import structlog
 
-from doorbuster.domain.alerts import Alert, judge, severity_of, words_of
+from doorbuster.domain.alerts import ALERT_RULES, Alert, judge, severity_of, words_of
 from doorbuster.domain.audit import Verdict
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import SALE_OVER, SaleStatus
@@ -111,6 +111,10 @@ class MonitorStore(Protocol):
 
     async def open_alerts(self, sale_id: str) -> Mapping[str, Alert]: ...
     async def note_alerts(self, sale_id: str, alerts: Sequence[Alert]) -> None: ...
+    async def alarmed(self) -> Sequence[str]:
+        """Sales with open alerts."""
+        ...
+
     async def alerts(self, sale_id: str, *, limit: int) -> Sequence[Alert]:
         """Those that fired, the newest first."""
         ...
@@ -157,12 +161,14 @@ class Monitoring:
     async def run_once(self) -> Mapping[str, int]:
         """One pass over the live sales; those that another worker sampled just now are left to it."""
         sampled = fired = 0
-        for sale in await self._sales.live():
-            if (
-                sale.rehearsal_of
-                or not self._watched(sale)
-                or not await self._store.take_mark(sale.sale_id, every_ms=SAMPLE_MS)
-            ):
+        # Read before the sales: what is open now belongs to a sale that was there.
+        matters, alarmed = await self._on_call.matters(), await self._store.alarmed()
+        sales = await self._sales.live()
+        watched = [sale for sale in sales if not sale.rehearsal_of and self._watched(sale)]
+        await self._end_alerts(set(alarmed) - {sale.sale_id for sale in watched})
+        await self._end_matters(matters, {sale.sale_id for sale in sales})
+        for sale in watched:
+            if not await self._store.take_mark(sale.sale_id, every_ms=SAMPLE_MS):
                 continue
             sample = await self.look(sale)
             await self._store.keep(sale.sale_id, sample)
@@ -255,10 +261,7 @@ class Monitoring:
         """Open, fire and resolve; whoever is on duty hears of what fires, and of its end."""
         thresholds = (await self._timeline.plan(sale.sale_id)).thresholds
         known = await self._store.open_alerts(sale.sale_id)
-        figures = msgspec.structs.asdict(sample)
-        if sale.status in SALE_OVER:
-            figures["gates_ready"] = None  # nobody comes any more
-        changed = judge(figures, known, thresholds, sample.at_ms)
+        changed = judge(msgspec.structs.asdict(sample), known, thresholds, sample.at_ms, idle=_idle(sale, sample))
         await self._store.note_alerts(sale.sale_id, changed)
         now_open = {**known, **{alert.rule: alert for alert in changed}}
         self.firing[sale.sale_id] = frozenset(rule for rule, alert in now_open.items() if alert.firing)
@@ -279,3 +282,32 @@ class Monitoring:
             elif alert.resolved_ms is not None and alert.fired_ms is not None:
                 await self._on_call.resolve(key, f"{alert.rule} is good again")
         return fired
+
+    async def _end_alerts(self, sale_ids: Collection[str]) -> None:
+        """Of sales that nobody looks at any more: they are over, or were put off."""
+        for sale_id in sale_ids:
+            now = self._clock.now_ms()
+            known = await self._store.open_alerts(sale_id)
+            ended = [msgspec.structs.replace(alert, resolved_ms=now) for alert in known.values()]
+            await self._store.note_alerts(sale_id, ended)
+
+    async def _end_matters(self, matters: Sequence[PageCall], live: Collection[str]) -> None:
+        """Pages whose alert is over (whoever ended it may have died before it said so), or whose sale is."""
+        for call in matters:
+            rule = call.key.partition(" ")[0]
+            if call.sale_id and call.sale_id not in live:
+                await self._on_call.resolve(call.key, "the sale is over")
+            elif call.sale_id and rule in ALERT_RULES:
+                alert = (await self._store.open_alerts(call.sale_id)).get(rule)
+                if alert is None or not alert.firing:
+                    await self._on_call.resolve(call.key, f"{rule} does not alarm any more")
+
+
+def _idle(sale: Sale, sample: Sample) -> Collection[str]:
+    """Rules that look at buyers, when none are there."""
+    idle: set[str] = set()
+    if sale.status in SALE_OVER:
+        idle.add("gates-ready")
+    if sample.answers_per_s is not None and sample.p99_ms is None:
+        idle.add("p99-ms")
+    return idle

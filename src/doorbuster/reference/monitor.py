@@ -65,6 +65,9 @@ class ReferenceMonitor:
             else:
                 rows[at] = alert
 
+    async def alarmed(self) -> Sequence[str]:
+        return [sale_id for sale_id in self._alerts if await self.open_alerts(sale_id)]
+
     async def alerts(self, sale_id: str, *, limit: int) -> Sequence[Alert]:
         return [alert for alert in reversed(self._alerts.get(sale_id, ())) if alert.fired_ms is not None][:limit]
 

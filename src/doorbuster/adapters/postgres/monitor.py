@@ -60,6 +60,9 @@ class PostgresMonitor:
         if alerts:
             await self._database.write(_SQL["note_alerts"], sale_id, msgspec.json.encode(alerts).decode())
 
+    async def alarmed(self) -> Sequence[str]:
+        return [str(row["sale_id"]) for row in await self._database.fetch(_SQL["alarmed"])]
+
     async def alerts(self, sale_id: str, *, limit: int) -> Sequence[Alert]:
         if not is_id(sale_id):
             return ()

@@ -47,6 +47,9 @@ select alert from sale_alerts where sale_id = $1 and resolved_at is null
 -- name: note_alerts
 select note_alerts($1, $2)
 
+-- name: alarmed
+select distinct sale_id from sale_alerts where resolved_at is null
+
 -- name: alerts
 select alert from sale_alerts
 where sale_id = $1 and alert ->> 'fired_ms' is not null
