@@ -39,7 +39,7 @@ _BACKLOG: Final = 4096
 """Buyers of one second who wait to be accepted; the kernel may cut it to net.core.somaxconn."""
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, setting: str = "--port") -> socket.socket:
     """The listening socket all gates share: it outlives each of them, so no connection is refused while one restarts.
     EmbeddedError if the address cannot be had."""
     listener: socket.socket | None = None
@@ -55,7 +55,7 @@ def bind(host: str, port: int) -> socket.socket:
         if listener is not None:
             listener.close()
         raise EmbeddedError(
-            f"port {port} on {host} cannot be used ({error.strerror}); stop what uses it, or choose another --port"
+            f"port {port} on {host} cannot be used ({error.strerror}); stop what uses it, or choose another {setting}"
         ) from error
     return listener
 
@@ -85,6 +85,7 @@ class Stack:
         self._log_file = log_file
         self._output: IO[bytes] | None = None
         self._listener: socket.socket | None = None
+        self._metrics: socket.socket | None = None
         self._servers: list[Kept] = []
         self._wishes: asyncio.Task[None] | None = None
 
@@ -96,6 +97,8 @@ class Stack:
             )
         try:
             self._listener = bind(self.settings.host, self.settings.port)
+            if self.settings.metrics_port:
+                self._metrics = bind(self.settings.host, self.settings.metrics_port, "DOORBUSTER_METRICS_PORT")
             self.data.claim()
             self._prepare()
             first = self._new_gate()
@@ -128,8 +131,9 @@ class Stack:
             await kept.release()
         servers = [server for server in (self.valkey, self.postgres) if server is not None]
         await asyncio.gather(*(server.stop() for server in servers))
-        if self._listener is not None:
-            self._listener.close()
+        for listener in (self._listener, self._metrics):
+            if listener is not None:
+                listener.close()
         if self._output is not None:
             self._output.close()
         if self.data.claimed:
@@ -142,8 +146,11 @@ class Stack:
 
     def _new_gate(self) -> Child:
         assert self._listener is not None
-        fd = self._listener.fileno()
-        gate = self._child(f"gate {len(self.gates) + 1}", ["gate", "--fd", str(fd)], pass_fds=[fd])
+        fds = {"--fd": self._listener.fileno()}
+        if self._metrics is not None:
+            fds["--metrics-fd"] = self._metrics.fileno()
+        arguments = [word for option, fd in fds.items() for word in (option, str(fd))]
+        gate = self._child(f"gate {len(self.gates) + 1}", ["gate", *arguments], pass_fds=list(fds.values()))
         self.gates.append(gate)
         return gate
 
@@ -211,6 +218,7 @@ class Stack:
             "DATA_DIR": str(self.data.root),
             "HOST": self.settings.host,
             "PORT": str(self.port),
+            "METRICS_PORT": "0",  # gates inherit it
             "PUBLIC_URL": self.settings.public_url or f"http://{_reachable(self.settings.host)}:{self.port}",
             "LOG_FORMAT": self.settings.log_format,
             "LOG_LEVEL": self.settings.log_level,

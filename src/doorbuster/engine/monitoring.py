@@ -153,10 +153,6 @@ class Monitoring:
         self._timeline = timeline
         self._on_call = on_call
         self._clock = clock
-        self.latest: dict[str, Sample] = {}
-        """By sale, what this process saw last."""
-        self.firing: dict[str, frozenset[str]] = {}
-        """By sale, the rules that alarm."""
 
     async def run_once(self) -> Mapping[str, int]:
         """One pass over the live sales; those that another worker sampled just now are left to it."""
@@ -172,7 +168,6 @@ class Monitoring:
                 continue
             sample = await self.look(sale)
             await self._store.keep(sale.sale_id, sample)
-            self.latest[sale.sale_id] = sample
             fired += await self._alarm(sale, sample)
             sampled += 1
         return {"sampled": sampled, "fired": fired}
@@ -263,8 +258,6 @@ class Monitoring:
         known = await self._store.open_alerts(sale.sale_id)
         changed = judge(msgspec.structs.asdict(sample), known, thresholds, sample.at_ms, idle=_idle(sale, sample))
         await self._store.note_alerts(sale.sale_id, changed)
-        now_open = {**known, **{alert.rule: alert for alert in changed}}
-        self.firing[sale.sale_id] = frozenset(rule for rule, alert in now_open.items() if alert.firing)
         fired = 0
         for alert in changed:
             key = f"{alert.rule} {sale.sale_id}"
