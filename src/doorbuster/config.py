@@ -107,6 +107,8 @@ class Settings(BaseSettings):
     """namespace/name of the gates' Deployment (`doorbuster[kubernetes]`)."""
     gate_capacity: Annotated[float, Field(gt=0, le=10_000_000)] = 1_000.0
     """Requests one gate answers in a second, as `make bench` measures it on your machines."""
+    scale_gates_min: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Never ask for fewer gates than this, also after the sale."""
     scale_gates_max: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Never ask for more gates than this."""
 

@@ -92,6 +92,20 @@ async def test_one_port_tells_of_all_processes_and_of_none_that_is_dead(tmp_path
         await until(all_of_them, within=30)
 
 
+async def test_gates_that_were_wanted_are_there_again_after_a_restart(tmp_path: Path) -> None:
+    """In the middle of a sale nobody asks again."""
+    async with up(tmp_path / "data") as shop:
+        await shop.ready()
+        (shop.data / "gates-wanted").write_text("2\n")
+        await until(lambda: len(shop.pids("doorbuster gate ")) == min(2, os.cpu_count() or 1), within=30)
+        await shop.stop()
+        await shop.start()
+        await shop.ready()
+        await until(lambda: len(shop.pids("doorbuster gate ")) == min(2, os.cpu_count() or 1), within=30)
+        (shop.data / "gates-wanted").write_text("1\n")
+        await until(lambda: len(shop.pids("doorbuster gate ")) == 1, within=30)
+
+
 async def test_port_for_metrics_that_is_taken_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = {"DOORBUSTER_METRICS_PORT": str(taken.getsockname()[1])}

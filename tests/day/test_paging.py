@@ -8,7 +8,7 @@ from aiohttp import web
 
 from conformance.ledger_bench import MINUTE, LedgerBench
 from day.mail_server import post_office
-from day.test_scaling import server
+from day.test_scalers import server
 from doorbuster.adapters.notify.smtp import SmtpMailer
 from doorbuster.adapters.paging import OnCallPager
 from doorbuster.adapters.postgres.fleet import PostgresFleet, PostgresPages

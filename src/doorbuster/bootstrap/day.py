@@ -55,6 +55,7 @@ class Day:
             timeline=world.timeline,
             on_call=self.on_call,
             capacity=settings.gate_capacity,
+            least=settings.scale_gates_min,
             most=settings.scale_gates_max,
         )
         self._rehearser = Rehearser(

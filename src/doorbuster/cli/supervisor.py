@@ -162,7 +162,6 @@ class Stack:
         try:
             if self._log_file is not None:
                 self._output = self._log_file.open("ab")
-            (self.data.root / "gates-wanted").unlink(missing_ok=True)  # of another day
             shutil.rmtree(self._metrics_dir, ignore_errors=True)
             self._metrics_dir.mkdir(mode=0o700)
         except OSError as error:
@@ -230,8 +229,8 @@ class Stack:
     def _scaling(self) -> dict[str, str]:
         """`up` starts its own gates unless somebody else is named; never more than the machine has cores."""
         if self._scales:
-            most = max(self.gates_least, min(self.settings.scale_gates_max, os.cpu_count() or 1))
-            return {"SCALE": "up", "SCALE_GATES_MAX": str(most)}
+            least = max(self.gates_least, self.settings.scale_gates_min)
+            return {"SCALE": "up", "SCALE_GATES_MIN": str(least), "SCALE_GATES_MAX": str(self.gates_most)}
         return {"SCALE": self.settings.scale}
 
     @property
@@ -243,18 +242,32 @@ class Stack:
         """Gates there always are."""
         return self.settings.gates or max(1, (os.cpu_count() or 1) // 2)
 
+    @property
+    def gates_most(self) -> int:
+        """Gates that the worker may want."""
+        return max(self.gates_least, min(self.settings.scale_gates_max, os.cpu_count() or 1))
+
     async def _follow_wishes(self) -> None:
-        """Have as many gates as the worker wants, and never fewer than there always are."""
-        wanted_file = self.data.root / "gates-wanted"
+        """Have as many gates as the worker wants, and never fewer than there always are. What it wanted last counts
+        until it wants something else, also when everything is started anew in the middle of a sale."""
+        wanted_file, told = self.data.root / "gates-wanted", ""
         while True:
             await asyncio.sleep(_WISH_S)
             try:
-                wanted = max(self.gates_least, int(wanted_file.read_text()))
+                wanted = max(self.gates_least, min(self.gates_most, int(wanted_file.read_text())))
             except (OSError, ValueError):
                 continue  # nobody has wanted anything
             while len(self.gates) < wanted:
-                log.info("one more gate", gates=len(self.gates) + 1, wanted=wanted)
-                await self.add_gate()
+                try:
+                    await self.add_gate()
+                except EmbeddedError as problem:  # no room on this machine, now
+                    if told != str(problem):
+                        log.warning("a gate more is wanted and does not start", wanted=wanted, problem=str(problem))
+                    told = str(problem)
+                    await self.gates.pop().stop()
+                    break
+                log.info("one more gate", gates=len(self.gates), wanted=wanted)
+                told = ""
             while len(self.gates) > wanted:
                 log.info("one gate less", gates=len(self.gates) - 1, wanted=wanted)
                 await self.gates.pop().stop()
