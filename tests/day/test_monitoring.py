@@ -1,7 +1,7 @@
 """Samples of a running sale: on both ledgers, with stores that are away, and by two workers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -37,13 +37,14 @@ class Bell:
 class Memory:
     def __init__(self) -> None:
         self.used = 10
+        self.most = 100
         self.away = False
 
     async def memory(self, sale_id: str) -> tuple[int, int]:
         assert sale_id
         if self.away:
             raise StoreUnavailable("valkey is away")
-        return self.used, 100
+        return self.used, self.most
 
 
 class Room:
@@ -54,20 +55,22 @@ class Room:
         self.store = store
         self.bell = Bell()
         self.memory = Memory()
+        self.stock = ReferenceStockStore()
         self.fleet = ReferenceFleet(bench.ledger.clock)
         self.on_call = OnCall(ReferencePages(bench.ledger.clock), self.bell)
 
-    def monitoring(self) -> Monitoring:
+    def monitoring(self, pool_share: Callable[[], float] = lambda: 0.0) -> Monitoring:
         return Monitoring(
             store=self.store,
             sales=self.bench.sales,
-            stock=ReferenceStockStore(),
+            stock=self.stock,
             memory=self.memory,
             audits=self.bench.audits,
             fleet=self.fleet,
             timeline=self.bench.timeline,
             on_call=self.on_call,
             clock=self.bench.ledger.clock,
+            pool_share=pool_share,
         )
 
     async def half_minute(self, **codes: int) -> None:

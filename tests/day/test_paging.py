@@ -57,6 +57,24 @@ async def test_nobody_reached_is_said_without_the_secret() -> None:
     assert "secret-token" not in str(problem.value)
 
 
+@pytest.mark.parametrize("status", [301, 302, 307])
+async def test_page_follows_nobody_elsewhere(status: int) -> None:
+    """Whoever follows makes an empty GET of the page, and takes the answer to that for somebody's."""
+    heard: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        heard.append(f"{request.method} {request.path}")
+        return (
+            web.Response() if request.path == "/other" else web.Response(status=status, headers={"Location": "/other"})
+        )
+
+    async with server(elsewhere) as url:
+        with pytest.raises(NotSent, match=f"answered {status}"):
+            await OnCallPager([f"{url}/duty"], nobody()).page(CALL)
+
+    assert heard == ["POST /duty"]
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # its own, of the modules it loads
 async def test_apprise_takes_the_rest() -> None:
     heard: list[Any] = []

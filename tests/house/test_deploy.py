@@ -204,7 +204,7 @@ async def a_line(database: Database) -> str:
         start_ms=now - 1_000, end_ms=now + 3_600_000, mode=SaleMode.QUEUE,
     )  # fmt: skip
     await sales.create(sale_id, terms, Actor(name="tester", reason="a test"))
-    names = set(Sample.__struct_fields__) - {"at_ms", "status"}
+    names = set(Sample.__struct_fields__) - {"at_ms", "status", "rehearsing"}
     figures: dict[str, Any] = dict.fromkeys(names, 1)
     await PostgresMonitor(database).keep(sale_id, Sample(at_ms=now, status="ACTIVE", **figures))
     return sale_id

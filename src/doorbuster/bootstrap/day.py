@@ -122,6 +122,7 @@ class Day:
             timeline=world.timeline,
             on_call=self.on_call,
             clock=world.clock,
+            pool_share=world.database.worst_share,
         )
         return MonitorAgent(monitoring, world.monitor, self.on_call, world.clock)
 

@@ -240,7 +240,7 @@ async def _beat(world: World, gate_id: str, pulse: CpuShare) -> None:
         ready=not await _gate_problems(world),
         clock_offset_ms=world.clock.now_ms() - wall_ms(),
         busy=pulse.take(),
-        pool_share=world.database.take_share(),
+        pool_share=world.database.worst_share(),
     )
     await world.fleet.beat(beat)
 

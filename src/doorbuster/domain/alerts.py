@@ -61,6 +61,10 @@ RULES: Final = (
         words="a unit that came back has waited for {value:.0f} ms to be on sale; is a worker running?",
     ),
     AlertRule(
+        name="line-stands", figure="line_stands", threshold=1.0, section="units-do-not-come-back",
+        words="{value:.0f} units are free, buyers wait, and nobody was granted any; is a worker running?",
+    ),
+    AlertRule(
         name="gates-ready", figure="gates_ready", threshold=1.0, below=True, section="too-few-gates",
         words="{value:.0f} gates are ready; buyers get no answer",
     ),
@@ -74,7 +78,7 @@ RULES: Final = (
     ),
     AlertRule(
         name="blind", figure="unread", threshold=1.0, section="errors",
-        words="{value:.0f} figures of the sale could not be read; a store does not answer",
+        words="{value:.0f} groups of figures of the sale could not be read; a store does not answer",
     ),
 )  # fmt: skip
 ALERT_RULES: Final = frozenset(rule.name for rule in RULES)

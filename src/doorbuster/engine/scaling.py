@@ -37,7 +37,7 @@ class GateBeat(msgspec.Struct, frozen=True, kw_only=True):
     busy: float = 0.0
     """Share of a core it used since its last beat."""
     pool_share: float = 0.0
-    """Calls to PostgreSQL under way at one time, at the worst since its last beat, by the connections it may have.
+    """Calls to PostgreSQL under way at one time, at the worst in the last half minute, by the connections it may have.
     Above 1 calls waited for a connection."""
     started_ms: int = 0
     beat_ms: int = 0

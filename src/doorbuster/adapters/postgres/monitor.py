@@ -38,8 +38,8 @@ class PostgresMonitor:
         [row] = await self._database.write(_SQL["take_mark"], sale_id, every_ms)
         return row["taken"]
 
-    async def ledger(self, sale_id: str, log_size: int) -> LedgerFigures:
-        [row] = await self._database.fetch(_SQL["ledger"], sale_id, log_size)
+    async def ledger(self, sale_id: str, *, after: int, until: int) -> LedgerFigures:
+        [row] = await self._database.fetch(_SQL["ledger"], sale_id, after, until)
         return LedgerFigures(**row)
 
     async def keep(self, sale_id: str, sample: Sample) -> None:
