@@ -39,29 +39,33 @@ class Metrics:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._seen: list[Seen] = []
+        self._looking: asyncio.Task[None] | None = None
 
     async def exposition(self) -> bytes:
-        seen: list[Seen] = []
-        try:
-            async with asyncio.timeout(_WITHIN_S):
-                await self._look(seen)
-        except (StoreUnavailable, OutcomeUnknown, TimeoutError) as problem:
-            log.warning("what sales look like is left out of the metrics", problem=str(problem) or "too slow")
-        return telemetry.exposition(seen)
+        if self._looking is None or self._looking.done():
+            self._seen = []
+            self._looking = asyncio.get_running_loop().create_task(self._look(self._seen), name="look at sales")
+        # Not given up: whoever asks next waits for the same look, so a store that hangs is asked once.
+        await asyncio.wait([self._looking], timeout=_WITHIN_S)
+        return telemetry.exposition(list(self._seen))
 
     async def _look(self, seen: list[Seen]) -> None:
         """Adds as it goes: what was read before a store failed is told."""
-        live = await self._world.sales.live()
-        sales = [sale for sale in live if not sale.rehearsal_of]
-        seen.append(Seen(telemetry.REHEARSAL_RUNNING, (), len(live) > len(sales)))
-        for sale in sales:
-            seen += _units(sale)
-        for sale in sales:
-            await self._look_at(sale, seen)
-        for sale in sales:
-            if sale.mode is not SaleMode.RACE:
-                image = await self._world.stock.summary(sale.sale_id)
-                seen.append(Seen(telemetry.LINE_LENGTH, (sale.sale_id,), 0 if image is None else image.waiting))
+        try:
+            live = await self._world.sales.live()
+            sales = [sale for sale in live if not sale.rehearsal_of]
+            seen.append(Seen(telemetry.REHEARSAL_RUNNING, (), len(live) > len(sales)))
+            for sale in sales:
+                seen += _units(sale)
+            for sale in sales:
+                await self._look_at(sale, seen)
+            for sale in sales:
+                if sale.mode is not SaleMode.RACE:
+                    image = await self._world.stock.summary(sale.sale_id)
+                    seen.append(Seen(telemetry.LINE_LENGTH, (sale.sale_id,), 0 if image is None else image.waiting))
+        except (StoreUnavailable, OutcomeUnknown) as problem:
+            log.warning("what sales look like is left out of the metrics", problem=str(problem))
 
     async def _look_at(self, sale: Sale, seen: list[Seen]) -> None:
         """The latest sample, and the rules: those that do not alarm are 0."""
