@@ -10,30 +10,48 @@ from typing import Any
 
 FILE = Path(__file__).parents[1] / "deploy" / "grafana" / "doorbuster.json"
 
-_ANSWERS = "sum(rate(doorbuster_answers_total[30s]))"
-_UNAVAILABLE = 'sum(rate(doorbuster_answers_total{code="unavailable"}[30s]))'
+_RATE = "[$__rate_interval]"
+_ANSWERS = f"sum(rate(doorbuster_answers_total{_RATE}))"
+_UNAVAILABLE = f'sum(rate(doorbuster_answers_total{{code="unavailable"}}{_RATE}))'
+
+
+def _sample(figure: str) -> str:
+    """Every machine tells of all sales: the sale counts once."""
+    return f'max by (sale_id) (doorbuster_sale_sample{{figure="{figure}"}})'
+
+
+def _of_all(figure: str) -> str:
+    """What is the same in the sample of every sale."""
+    return f'max(doorbuster_sale_sample{{figure="{figure}"}})'
+
 
 PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
-    ("Units", "short", (("sum by (state) (doorbuster_sale_units)", "{{state}}"),)),
-    ("Buyers in line", "short", (("doorbuster_line_length", "{{sale_id}}"),)),
-    ("Answers by code", "reqps", (("sum by (code) (rate(doorbuster_answers_total[30s]))", "{{code}}"),)),
+    ("Units", "short", (("sum by (state) (max by (sale_id, state) (doorbuster_sale_units))", "{{state}}"),)),
+    ("Buyers in line", "short", (("max by (sale_id) (doorbuster_line_length)", "{{sale_id}}"),)),
+    ("Answers by code", "reqps", ((f"sum by (code) (rate(doorbuster_answers_total{_RATE}))", "{{code}}"),)),
     ("Orders and commits", "ops", (
-        ("sum(rate(doorbuster_orders_committed_total[30s]))", "orders"),
-        ("sum(rate(doorbuster_commits_total[30s]))", "transactions"),
+        (f"sum(rate(doorbuster_orders_committed_total{_RATE}))", "orders"),
+        (f"sum(rate(doorbuster_commits_total{_RATE}))", "transactions"),
     )),
-    ("p99 to answer", "ms", (('max(doorbuster_sale_sample{figure="p99_ms"})', "p99"),)),
+    ("Units granted", "ops", ((_sample("granted_per_s"), "{{sale_id}}"),)),
+    ("Decisions", "ops", ((_of_all("decisions_per_s"), "decisions"),)),
+    ("p99 to answer", "ms", ((_of_all("p99_ms"), "p99"),)),
     ("Errors", "percentunit", (
         (f"{_UNAVAILABLE} / {_ANSWERS}", "errors"),
     )),
-    ("Holds that wait for a commit", "short", (("doorbuster_commit_queue", "waiting"),)),
+    ("Holds that wait for a commit", "short", (("sum(doorbuster_commit_queue)", "waiting"),)),
     ("Lag of units that come back", "ms", (
-        ('doorbuster_sale_sample{figure="expiry_lag_ms"}', "expiry"),
-        ('doorbuster_sale_sample{figure="recirculation_lag_ms"}', "recirculation"),
+        (_sample("expiry_lag_ms"), "expiry {{sale_id}}"),
+        (_sample("recirculation_lag_ms"), "recirculation {{sale_id}}"),
     )),
-    ("Valkey's memory", "bytes", (('max(doorbuster_sale_sample{figure="valkey_memory_bytes"})', "used"),)),
-    ("Gates ready", "short", (('max(doorbuster_sale_sample{figure="gates_ready"})', "ready"),)),
-    ("Listeners", "short", (("doorbuster_live_connections", "connections"),)),
-    ("Alerts", "short", (("doorbuster_sale_alert == 1", "{{rule}}"),)),
+    ("Valkey's memory", "bytes", ((_of_all("valkey_memory_bytes"), "used"),)),
+    ("PostgreSQL", "percentunit", (
+        (_of_all("database_pool_share"), "calls by a process's connections"),
+        (_of_all("database_connections_share"), "connections by max_connections"),
+    )),
+    ("Gates ready", "short", ((_of_all("gates_ready"), "ready"),)),
+    ("Listeners", "short", (("sum(doorbuster_live_connections)", "connections"),)),
+    ("Alerts", "short", (("max by (sale_id, rule) (doorbuster_sale_alert) == 1", "{{rule}} {{sale_id}}"),)),
 )  # fmt: skip
 
 

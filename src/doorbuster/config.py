@@ -102,11 +102,13 @@ class Settings(BaseSettings):
     """Who starts gates when a sale comes; `up` starts its own unless another is named."""
     scale_command: str = ""
     """Program and arguments; {gates} and {sale_id} are filled in. No shell."""
-    scale_webhook_url: str = ""
+    scale_webhook_url: SecretStr = SecretStr("")
     scale_kubernetes_deployment: str = ""
     """namespace/name of the gates' Deployment (`doorbuster[kubernetes]`)."""
     gate_capacity: Annotated[float, Field(gt=0, le=10_000_000)] = 1_000.0
     """Requests one gate answers in a second, as `make bench` measures it on your machines."""
+    scale_gates_min: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Never ask for fewer gates than this, also after the sale."""
     scale_gates_max: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Never ask for more gates than this."""
 

@@ -8,11 +8,16 @@ import logging
 import os
 import sys
 from collections import Counter as Tally
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from structlog.typing import Processor
 
 from doorbuster.config import Settings
 
@@ -37,12 +42,6 @@ CLOCK_TRUSTED = Gauge(
 AGENT_PASSES = Counter("doorbuster_agent_passes", "Passes an agent has made.", ["agent"])
 AGENT_FAILURES = Counter("doorbuster_agent_failures", "Passes that failed.", ["agent"])
 AGENT_DONE = Counter("doorbuster_agent_done", "What agents did, by agent and kind.", ["agent", "kind"])
-SALE_UNITS = Gauge(
-    "doorbuster_sale_units", "Units of live sales by where they are.", ["sale_id", "state"], multiprocess_mode="livemax"
-)
-LINE_LENGTH = Gauge(
-    "doorbuster_line_length", "Buyers who wait in live sales with a line.", ["sale_id"], multiprocess_mode="livemax"
-)
 NEWS = Counter(
     "doorbuster_gateway_events",
     "Webhooks of the payment gateway by outcome: heard, known (delivered before) or refused (forged, too old).",
@@ -66,15 +65,6 @@ BREAKER_OPEN = Gauge(
     "1 while no charge is begun because the payment gateway does not answer.",
     multiprocess_mode="livemax",
 )
-SAMPLE = Gauge(
-    "doorbuster_sale_sample",
-    "The latest sample of a running sale, by figure; what could not be read is not changed.",
-    ["sale_id", "figure"],
-    multiprocess_mode="livemostrecent",
-)
-ALERT = Gauge(
-    "doorbuster_sale_alert", "1 while a rule alarms.", ["sale_id", "rule"], multiprocess_mode="livemostrecent"
-)
 LISTENERS = Gauge("doorbuster_live_connections", "Buyers who listen to a line.", multiprocess_mode="livesum")
 LIVE_MESSAGES = Counter("doorbuster_live_messages", "Places told to buyers who listen.")
 WEBHOOK_BACKLOG = Gauge("doorbuster_webhook_backlog", "Events that are not delivered yet.", multiprocess_mode="livemax")
@@ -85,6 +75,33 @@ WEBHOOK_DEAD = Gauge("doorbuster_webhook_dead", "Events that were given up.", mu
 WEBHOOK_ATTEMPTS = Counter("doorbuster_webhook_attempts", "Attempts to deliver, by what came of them.", ["result"])
 
 
+class SaleGauge(NamedTuple):
+    """A gauge that no process keeps: it is read from the stores whenever somebody asks."""
+
+    name: str
+    documentation: str
+    labels: tuple[str, ...] = ()
+
+
+SALE_UNITS = SaleGauge("doorbuster_sale_units", "Units of live sales by where they are.", ("sale_id", "state"))
+LINE_LENGTH = SaleGauge("doorbuster_line_length", "Buyers who wait in live sales with a line.", ("sale_id",))
+SAMPLE = SaleGauge(
+    "doorbuster_sale_sample",
+    "The latest sample of a running sale, by figure; what could not be read is not there.",
+    ("sale_id", "figure"),
+)
+ALERT = SaleGauge("doorbuster_sale_alert", "1 while a rule alarms.", ("sale_id", "rule", "severity"))
+REHEARSAL_RUNNING = SaleGauge("doorbuster_rehearsal_running", "1 while a crowd of ours makes the traffic.")
+
+
+class Seen(NamedTuple):
+    """One value of such a gauge; `labels` in its order."""
+
+    gauge: SaleGauge
+    labels: tuple[str, ...]
+    value: float
+
+
 class Telemetry:
     """Counts of one process. `count` is safe and cheap on any path; `publish` is called once a second."""
 
@@ -93,6 +110,12 @@ class Telemetry:
         self._untold: Tally[str] = Tally()
         self._took: Tally[int] = Tally()
         self._carried: dict[str, float] = {}
+
+    @staticmethod
+    def expect(codes: Iterable[str]) -> None:
+        """A rate needs a 0 to rise from: the first answer with a code would not be seen."""
+        for code in codes:
+            ANSWERS.labels(code)
 
     def count(self, code: str) -> None:
         """One answer with this code (`ok` for success)."""
@@ -136,30 +159,67 @@ class Telemetry:
                     self.carry(AGENT_DONE.labels(name, kind), f"done {name} {kind}", number)
 
 
-def exposition() -> bytes:
-    """All metrics as Prometheus text: of every process that shares PROMETHEUS_MULTIPROC_DIR, else of this one."""
+class _SeenCollector(Collector):
+    def __init__(self, seen: Sequence[Seen]) -> None:
+        self._seen = seen
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[SaleGauge, GaugeMetricFamily] = {}
+        for gauge, labels, value in self._seen:
+            if gauge not in families:
+                families[gauge] = GaugeMetricFamily(gauge.name, gauge.documentation, labels=gauge.labels)
+            families[gauge].add_metric(labels, float(value))
+        return families.values()
+
+
+def exposition(seen: Sequence[Seen] = ()) -> bytes:
+    """All metrics as Prometheus text: of every process that shares PROMETHEUS_MULTIPROC_DIR, else of this one; and of
+    sales what was seen."""
+    sales = CollectorRegistry()
+    sales.register(_SeenCollector(seen))
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # pyright: ignore[reportUnknownMemberType]
-        return generate_latest(registry)
-    return generate_latest()
+        MultiProcessCollector(sales)  # pyright: ignore[reportUnknownMemberType]
+        return generate_latest(sales)
+    return generate_latest() + generate_latest(sales)
+
+
+def described() -> Mapping[str, tuple[str, frozenset[str]]]:
+    """Kind and labels of all metrics there are, by name; of counters without `_total`."""
+    found: dict[str, tuple[str, frozenset[str]]] = {}
+    for metric in list(globals().values()):
+        if isinstance(metric, SaleGauge):
+            found[metric.name] = ("gauge", frozenset(metric.labels))
+        elif isinstance(metric, MetricWrapperBase):
+            [of_library] = metric.describe()
+            labels: Sequence[str] = vars(metric)["_labelnames"]
+            found[of_library.name] = (of_library.type, frozenset(labels))
+    return found
 
 
 def configure_logging(settings: Settings, *, process: str) -> None:
-    """One line per event to stderr: JSON for machines, short and colored on a terminal."""
+    """One line per event to stderr: JSON for machines, short and colored on a terminal. What libraries log by the
+    standard library is such a line, too."""
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
+    render: Processor = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    common: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(),
-        ],
+        processors=[*common, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    foreign = logging.StreamHandler(sys.stderr)
+    foreign.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *common],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[foreign])

@@ -1,13 +1,17 @@
 """Keeping a process: it comes back at once, a sick one ever more rarely, and not when nobody wants it any more."""
 
 import asyncio
+import socket
 from collections import deque
+from pathlib import Path
 
 import pytest
 import structlog
 
 from doorbuster.adapters.embedded.errors import EmbeddedError
 from doorbuster.cli.child import Kept
+from doorbuster.cli.supervisor import Stack
+from doorbuster.config import load_settings
 from helpers.waiting import until
 
 
@@ -89,3 +93,28 @@ async def test_released_one_is_left_dead(patient: Patient) -> None:
 
     assert len(patient.starts) == 1
     assert kept.restarts == 0
+
+
+class NoRoom(Stack):
+    """The first gate that is wanted more does not start."""
+
+    tries = 0
+
+    async def add_gate(self) -> None:
+        self.tries += 1
+        self.gates.append(self._child("gate", ["gate"]))
+        if self.tries == 1:
+            raise EmbeddedError("no room")
+
+
+async def test_gate_for_which_there_is_no_room_is_tried_again(tmp_path: Path) -> None:
+    stack = NoRoom(load_settings(data_dir=tmp_path, gates=1))
+    stack._listener = socket.create_server(("127.0.0.1", 0))  # pyright: ignore[reportPrivateUsage]
+    (tmp_path / "gates-wanted").write_text("1")
+    follow = asyncio.get_running_loop().create_task(stack._follow_wishes())  # pyright: ignore[reportPrivateUsage]
+    try:
+        await until(lambda: len(stack.gates) == 1)
+        assert stack.tries == 2
+    finally:
+        follow.cancel()
+        stack._listener.close()  # pyright: ignore[reportPrivateUsage]

@@ -10,9 +10,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from cli.commands import doorbuster, living, up
+from faults.shop import free_port
 from helpers.places import guarded_folder
 from helpers.servers import Servers
 from helpers.waiting import until
@@ -58,6 +60,58 @@ async def test_every_process_that_dies_comes_back(tmp_path: Path) -> None:
 
         await until(in_step, within=60)
         assert shop.said().count("a process died; starting it again") == len(TITLES)
+
+
+async def test_one_port_tells_of_all_processes_and_of_none_that_is_dead(tmp_path: Path) -> None:
+    port = free_port()
+    async with up(tmp_path / "data", {"DOORBUSTER_METRICS_PORT": str(port)}) as shop:
+        await shop.ready()
+
+        async def told() -> dict[str, float]:
+            async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                lines = [line for line in (await answer.text()).splitlines() if not line.startswith("#")]
+                return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+        async def all_of_them() -> bool:
+            try:
+                found = await told()
+            except aiohttp.ClientError:
+                return False  # a gate is being started
+            # The worker has a clock, too: a 0 of a process that never says more would be the least of all.
+            return (
+                found.get("doorbuster_clock_trusted") == 1 and 'doorbuster_agent_passes_total{agent="expirer"}' in found
+            )
+
+        await until(all_of_them, within=30)
+        for title in ("doorbuster worker", "doorbuster gate "):
+            [old] = shop.pids(title)
+            assert list((shop.data / "metrics").glob(f"gauge_live*_{old}.db"))
+            os.kill(old, signal.SIGKILL)
+            await until(lambda title=title, old=old: shop.pids(title) - {old}, within=30, what=title)
+            assert not list((shop.data / "metrics").glob(f"gauge_live*_{old}.db"))
+        await until(all_of_them, within=30)
+
+
+async def test_gates_that_were_wanted_are_there_again_after_a_restart(tmp_path: Path) -> None:
+    """In the middle of a sale nobody asks again."""
+    async with up(tmp_path / "data") as shop:
+        await shop.ready()
+        (shop.data / "gates-wanted").write_text("2\n")
+        await until(lambda: len(shop.pids("doorbuster gate ")) == min(2, os.cpu_count() or 1), within=30)
+        await shop.stop()
+        await shop.start()
+        await shop.ready()
+        await until(lambda: len(shop.pids("doorbuster gate ")) == min(2, os.cpu_count() or 1), within=30)
+        (shop.data / "gates-wanted").write_text("1\n")
+        await until(lambda: len(shop.pids("doorbuster gate ")) == 1, within=30)
+
+
+async def test_port_for_metrics_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = {"DOORBUSTER_METRICS_PORT": str(taken.getsockname()[1])}
+        done = await doorbuster("up", "--port", "0", "--data-dir", str(tmp_path / "data"), settings=settings)
+    assert done.code == 2
+    assert "choose another DOORBUSTER_METRICS_PORT" in done.err
 
 
 async def test_killed_supervisor_takes_everything_along(tmp_path: Path) -> None:

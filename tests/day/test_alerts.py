@@ -52,6 +52,16 @@ def test_figure_that_is_bad_when_it_is_low() -> None:
     assert run("gates_ready", 1.0, 0.0, 0.0, 1.0, 1.0) == ["-", "pending", "FIRING", "FIRING", "over"]
 
 
+def test_rule_with_nothing_to_be_bad_ends_as_after_good_samples() -> None:
+    [first] = judge({"p99_ms": 900.0}, {}, {}, 1)
+    [second] = judge({"p99_ms": 900.0}, {"p99-ms": first}, {}, 2)
+    [third] = judge({}, {"p99-ms": second}, {}, 3, idle={"p99-ms"})
+    [fourth] = judge({}, {"p99-ms": third}, {}, 4, idle={"p99-ms"})
+    assert [alert.firing for alert in (second, third, fourth)] == [True, True, False]
+    assert (fourth.value, fourth.worst) == (900.0, 900.0)
+    assert judge({"p99_ms": 900.0}, {}, {}, 5, idle={"p99-ms"}) == []
+
+
 def test_thresholds_of_the_sale() -> None:
     assert run("p99_ms", 600.0, 600.0, p99_ms=700.0) == ["-", "-"]
     assert run("p99_ms", 100.0, 100.0, p99_ms=100.0) == ["pending", "FIRING"]

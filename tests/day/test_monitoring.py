@@ -1,7 +1,7 @@
 """Samples of a running sale: on both ledgers, with stores that are away, and by two workers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -37,13 +37,14 @@ class Bell:
 class Memory:
     def __init__(self) -> None:
         self.used = 10
+        self.most = 100
         self.away = False
 
     async def memory(self, sale_id: str) -> tuple[int, int]:
         assert sale_id
         if self.away:
             raise StoreUnavailable("valkey is away")
-        return self.used, 100
+        return self.used, self.most
 
 
 class Room:
@@ -54,20 +55,22 @@ class Room:
         self.store = store
         self.bell = Bell()
         self.memory = Memory()
+        self.stock = ReferenceStockStore()
         self.fleet = ReferenceFleet(bench.ledger.clock)
         self.on_call = OnCall(ReferencePages(bench.ledger.clock), self.bell)
 
-    def monitoring(self) -> Monitoring:
+    def monitoring(self, pool_share: Callable[[], float] = lambda: 0.0) -> Monitoring:
         return Monitoring(
             store=self.store,
             sales=self.bench.sales,
-            stock=ReferenceStockStore(),
+            stock=self.stock,
             memory=self.memory,
             audits=self.bench.audits,
             fleet=self.fleet,
             timeline=self.bench.timeline,
             on_call=self.on_call,
             clock=self.bench.ledger.clock,
+            pool_share=pool_share,
         )
 
     async def half_minute(self, **codes: int) -> None:
@@ -192,6 +195,117 @@ async def test_alarm_that_comes_back_is_a_new_one(room: Room) -> None:
     alerts: Sequence[Alert] = await room.store.alerts(sale_id, limit=5)
     assert [alert.firing for alert in alerts] == [True, False]
     assert [call.resolved for call in room.bell.rung] == [False, True, False]
+
+
+# ---------------------------------------------------------------------------------------- how alerts end
+
+
+async def test_alert_ends_with_its_sale(room: Room) -> None:
+    sale_id = await active(room)
+    monitoring = room.monitoring()
+    for _ in range(2):
+        await room.half_minute(ok=50, unavailable=50)
+        await monitoring.run_once()
+    await room.bench.sales.move(sale_id, SaleStatus.ENDED, ACTOR)
+
+    await monitoring.run_once()
+
+    assert await room.store.open_alerts(sale_id) == {}
+    [alert] = await room.store.alerts(sale_id, limit=5)
+    assert alert.resolved_ms == room.bench.now_ms()
+    assert [(call.resolved, call.text) for call in room.bell.rung[1:]] == [(True, "the sale is over")]
+    await quiet_day(room, monitoring)
+
+
+async def quiet_day(room: Room, monitoring: Monitoring) -> None:
+    """Nobody is called any more."""
+    rung = len(room.bell.rung)
+    for _ in range(24 * 2):
+        await room.bench.ledger.advance_ms(HOUR // 2)
+        await monitoring.run_once()
+        await room.on_call.run_once()
+    assert room.bell.rung[rung:] == []
+
+
+async def test_alert_of_a_sale_that_was_put_off_ends(room: Room) -> None:
+    start = room.bench.now_ms() + HOUR // 2
+    sale = await room.bench.sale(start_ms=start, end_ms=start + HOUR)
+    monitoring = room.monitoring()
+    for _ in range(2):
+        await room.half_minute(ok=50, unavailable=50)
+        await monitoring.run_once()
+    later = room.bench.terms(start_ms=start + 24 * HOUR, end_ms=start + 25 * HOUR)
+    await room.bench.sales.change(sale.sale_id, later, await room.bench.current(sale), ACTOR)
+
+    await monitoring.run_once()
+
+    assert await room.store.open_alerts(sale.sale_id) == {}
+    assert [call.resolved for call in room.bell.rung] == [False, True]
+
+
+async def test_slow_answers_are_over_when_nobody_asks_any_more(room: Room) -> None:
+    sale_id = await active(room)
+    await room.bench.timeline.set_plan(sale_id, Plan(thresholds={"p99-ms": 1}), ACTOR)
+    monitoring = room.monitoring()
+    for _ in range(2):
+        await room.half_minute(ok=100)
+        await monitoring.run_once()
+    assert [call.key for call in room.bell.rung] == [f"p99-ms {sale_id}"]
+    for _ in range(2):
+        await room.half_minute()
+        await monitoring.run_once()
+
+    assert (await last(room, sale_id)).p99_ms is None
+    assert [call.resolved for call in room.bell.rung] == [False, True]
+    assert await room.store.open_alerts(sale_id) == {}
+
+
+async def test_nobody_misses_gates_after_the_sale(room: Room) -> None:
+    """A hold keeps it live: it is looked at until nothing is held."""
+    sale = await room.bench.sale()
+    await room.bench.moved(sale, SaleStatus.ACTIVE)
+    await room.bench.reserve(sale)
+    monitoring = room.monitoring()
+    for _ in range(2):
+        await room.bench.ledger.advance_ms(SAMPLE_MS)
+        await monitoring.run_once()
+    assert [call.key for call in room.bell.rung] == [f"gates-ready {sale.sale_id}"]
+    await room.bench.moved(sale, SaleStatus.ENDED)
+    for _ in range(2):
+        await room.bench.ledger.advance_ms(SAMPLE_MS)
+        await monitoring.run_once()
+
+    assert [call.resolved for call in room.bell.rung] == [False, True]
+
+
+async def test_page_whose_alert_is_closed_ends(room: Room) -> None:
+    """Whoever closed the alert died before it said so."""
+    sale_id = await active(room)
+    rule, sale = (
+        PageCall(key=key, title="t", text="x", sale_id=sale_id) for key in (f"error-rate {sale_id}", f"gates {sale_id}")
+    )
+    await room.on_call.call(rule)
+    await room.on_call.call(sale)
+    await room.on_call.call(PageCall(key="ledger", title="t", text="x"))
+    monitoring = room.monitoring()
+
+    await monitoring.run_once()
+    assert [call.key for call in await room.on_call.matters()] == [sale.key, "ledger"]  # no rule looks after these
+
+    await room.bench.sales.move(sale_id, SaleStatus.ENDED, ACTOR)
+    await monitoring.run_once()
+    assert [call.key for call in await room.on_call.matters()] == ["ledger"]
+
+
+async def test_page_of_an_alert_that_fires_stays(room: Room) -> None:
+    await active(room)
+    monitoring = room.monitoring()
+    for _ in range(2):
+        await room.half_minute(ok=50, unavailable=50)
+        await monitoring.run_once()
+    for _ in range(3):
+        await monitoring.run_once()
+    assert [call.resolved for call in room.bell.rung] == [False]
 
 
 class Away:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from conformance.ledger_bench import MINUTE, LedgerBench
 from day.mail_server import post_office
-from day.test_scaling import server
+from day.test_scalers import server
 from doorbuster.adapters.notify.smtp import SmtpMailer
 from doorbuster.adapters.paging import OnCallPager
 from doorbuster.adapters.postgres.fleet import PostgresFleet, PostgresPages
@@ -55,6 +55,24 @@ async def test_nobody_reached_is_said_without_the_secret() -> None:
             await OnCallPager([f"{url}/secret-token", "mailto:duty@example.com"], nobody()).page(CALL)
 
     assert "secret-token" not in str(problem.value)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+async def test_page_follows_nobody_elsewhere(status: int) -> None:
+    """Whoever follows makes an empty GET of the page, and takes the answer to that for somebody's."""
+    heard: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        heard.append(f"{request.method} {request.path}")
+        return (
+            web.Response() if request.path == "/other" else web.Response(status=status, headers={"Location": "/other"})
+        )
+
+    async with server(elsewhere) as url:
+        with pytest.raises(NotSent, match=f"answered {status}"):
+            await OnCallPager([f"{url}/duty"], nobody()).page(CALL)
+
+    assert heard == ["POST /duty"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # its own, of the modules it loads
@@ -106,9 +124,11 @@ async def test_matter_is_opened_once_and_can_come_back(bench: LedgerBench, store
     assert not await pages.claim(lease_ms=MINUTE, limit=5)
     await pages.reached(CALL, ["bell"], again_ms=15 * MINUTE)
     assert list(await pages.ways("gates")) == ["bell"]
+    assert [call.title for call in await pages.matters()] == [CALL.title]
 
     assert await pages.resolve("gates", "there are six")
     assert not await pages.resolve("gates", "again")
+    assert not await pages.matters()
     [over] = await pages.claim(lease_ms=MINUTE, limit=5)
     assert (over.resolved, over.text) == (True, "there are six")
     await pages.reached(over, ["bell"], again_ms=15 * MINUTE)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from conformance.ledger_bench import HOUR, LedgerBench
 from conformance.ledgers import MemoryLedger
-from day.test_scaling import server
+from day.test_scalers import server
 from doorbuster.adapters.fetching import HttpFetcher
 from doorbuster.domain.plan import Plan, plan_problems
 from doorbuster.engine.day_ports import Asked, StepFailed, StepSkipped

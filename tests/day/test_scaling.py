@@ -1,27 +1,19 @@
-"""Enough gates, or somebody is called; and what those who start gates may answer."""
+"""Enough gates, or somebody is called."""
 
 import asyncio
-import json
-import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
-from aiohttp import web
 
 from conformance.ledger_bench import ACTOR, HOUR, MINUTE, LedgerBench
-from doorbuster.adapters.scaling import build_scaler
-from doorbuster.adapters.scaling.ways import CommandScaler, FileScaler, WebhookScaler
-from doorbuster.config import load_settings
 from doorbuster.domain.plan import Plan
 from doorbuster.domain.sale import Sale
-from doorbuster.domain.scaling import gates_wanted
+from doorbuster.domain.scaling import gates_needed, gates_wanted
+from doorbuster.domain.timeline import STEPS, StepName, pause_before
 from doorbuster.domain.transitions import SaleStatus
 from doorbuster.engine.day_ports import Asked, Detail, NotSent, PageCall, StepFailed, StepSkipped
 from doorbuster.engine.paging import OnCall
-from doorbuster.engine.scaling import STALE_MS, GateBeat, Scaling
+from doorbuster.engine.scaling import ASK_S, STALE_MS, GateBeat, Scaling
 from doorbuster.reference.fleet import ReferenceFleet, ReferencePages
 
 # ---------------------------------------------------------------------------------------- the number
@@ -36,6 +28,12 @@ def test_gates_for_a_crowd(crowds: Sequence[int], wanted: int) -> None:
     assert gates_wanted(crowds, capacity=1_000.0, most=50) == wanted
 
 
+def test_no_fewer_than_there_should_always_be() -> None:
+    assert gates_wanted([100], capacity=1_000.0, least=4, most=50) == 4
+    assert gates_needed([100], capacity=1_000.0) == 1
+    assert gates_needed([10**8], capacity=1_000.0) == 150_000  # whatever may be asked for
+
+
 # ---------------------------------------------------------------------------------------- the steps
 
 
@@ -47,10 +45,13 @@ class Recorded:
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.refuses = False
+        self.hangs = False
 
     async def scale(self, gates: int, sale_id: str) -> Detail:
         assert sale_id
         self.asked.append(gates)
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.refuses:
             raise StepFailed("no machine is free")
         return {"told": True}
@@ -88,6 +89,7 @@ class Desk:
             on_call=self.on_call,
             capacity=1_000.0,
             most=50,
+            ask_s=0.1,
         )
 
     async def sale(self, crowd: int, *, starts_in: int = HOUR) -> Sale:
@@ -96,9 +98,9 @@ class Desk:
         await self.bench.timeline.set_plan(sale.sale_id, Plan(expected_crowd=crowd), ACTOR)
         return sale
 
-    async def asked(self, sale: Sale) -> Asked:
+    async def asked(self, sale: Sale, attempt: int = 1) -> Asked:
         plan = await self.bench.timeline.plan(sale.sale_id)
-        return Asked(sale=sale, plan=plan, now_ms=self.bench.now_ms(), attempt=1)
+        return Asked(sale=sale, plan=plan, now_ms=self.bench.now_ms(), attempt=attempt)
 
     async def gates(self, count: int, *, ready: bool = True) -> None:
         for number in range(count):
@@ -130,6 +132,55 @@ async def test_sales_that_are_on_together_are_added(bench: LedgerBench) -> None:
     assert scaler.asked == [6, 3]
 
 
+async def test_sale_of_which_nobody_said_how_many_come_keeps_its_gates(bench: LedgerBench) -> None:
+    scaler = Recorded()
+    desk = Desk(bench, scaler)
+    over, unsaid = await desk.sale(4_000), await desk.sale(0)
+    later = await desk.sale(0, starts_in=24 * HOUR)
+    await desk.gates(6)
+    await bench.moved(over, SaleStatus.ENDED)
+
+    left = await desk.scaling.stand_down(await desk.asked(over))
+    assert left == {"gates": 6, "left": f"nobody said how many come to {unsaid.sale_id}"}
+    assert scaler.asked == []
+
+    await bench.moved(unsaid, SaleStatus.ENDED)
+    await desk.scaling.stand_down(await desk.asked(over))
+    assert scaler.asked == [1], later.sale_id
+
+
+async def test_gates_that_are_there_are_not_sent_away_before_a_sale(bench: LedgerBench) -> None:
+    """Ten, two of them ready: the others are on their way."""
+    scaler = Recorded()
+    desk = Desk(bench, scaler)
+    sale = await desk.sale(2_000)
+    await desk.gates(10, ready=False)
+    await desk.gates(2)
+
+    assert (await desk.scaling.scale_up(await desk.asked(sale)))["wanted"] == 3
+    with pytest.raises(StepFailed, match="2 of 3"):
+        await desk.scaling.scale_check(await desk.asked(sale))
+
+    assert scaler.asked == [10, 10]
+
+
+async def test_crowd_for_which_more_gates_are_needed_than_may_be_asked_for(bench: LedgerBench) -> None:
+    scaler = Recorded()
+    desk = Desk(bench, scaler)
+    sale = await desk.sale(10_000_000)
+    await desk.gates(50)
+
+    detail = await desk.scaling.scale_up(await desk.asked(sale))
+    with pytest.raises(
+        StepFailed, match="50 of 15000 gates are ready, and DOORBUSTER_SCALE_GATES_MAX is 50"
+    ) as problem:
+        await desk.scaling.scale_check(await desk.asked(sale))
+
+    assert detail == {"wanted": 50, "ready": 50, "needed": 15_000, "how": "recorded", "told": True}
+    assert problem.value.detail == {"wanted": 50, "ready": 50, "needed": 15_000, "paged": ["bell"]}
+    assert scaler.asked == [50, 50]
+
+
 async def test_nothing_is_guessed(bench: LedgerBench) -> None:
     scaler = Recorded()
     desk = Desk(bench, scaler)
@@ -153,8 +204,35 @@ async def test_scaler_that_refuses_fails_the_step(bench: LedgerBench) -> None:
     scaler = Recorded()
     scaler.refuses = True
     desk = Desk(bench, scaler)
-    with pytest.raises(StepFailed, match="no machine is free"):
-        await desk.scaling.scale_up(await desk.asked(await desk.sale(4_000)))
+    sale = await desk.sale(4_000)
+    for attempt in range(1, 8):
+        with pytest.raises(StepFailed, match="no machine is free") as problem:
+            await desk.scaling.scale_up(await desk.asked(sale, attempt))
+        assert problem.value.detail == {"wanted": 6, "ready": 0}
+        assert len(desk.bell.rung) == (attempt >= 5)
+    assert "no machine is free" in desk.bell.rung[0].text
+
+    scaler.refuses = False
+    await desk.scaling.scale_up(await desk.asked(sale, 8))
+    assert [call.resolved for call in desk.bell.rung] == [False, True]
+
+
+def test_gates_are_asked_for_until_the_start() -> None:
+    assert pause_before(StepName.SCALE_UP, 50, started=False) == 60_000
+    assert pause_before(StepName.SCALE_UP, 50, started=True) is None
+
+
+async def test_scaler_that_hangs_keeps_nobody_from_being_called(bench: LedgerBench) -> None:
+    """And what was counted is shown: the attempt does not end with the step's own time."""
+    assert STEPS[StepName.SCALE_CHECK].limit_s > ASK_S
+    scaler = Recorded()
+    scaler.hangs = True
+    desk = Desk(bench, scaler)
+
+    with pytest.raises(StepFailed, match="0 of 6 gates are ready; recorded does not answer") as problem:
+        await desk.scaling.scale_check(await desk.asked(await desk.sale(4_000)))
+
+    assert problem.value.detail == {"wanted": 6, "ready": 0, "paged": ["bell"]}
 
 
 async def test_scaler_that_never_delivers(bench: LedgerBench) -> None:
@@ -219,148 +297,3 @@ async def test_person_who_cannot_be_reached_is_tried_again(bench: LedgerBench) -
     await bench.ledger.advance_ms(60 * MINUTE)
     await desk.on_call.run_once()
     assert [(one.resolved, one.text) for one in desk.bell.rung] == [(False, "x"), (False, "x"), (True, "mended")]
-
-
-# ---------------------------------------------------------------------------------------- who starts gates
-
-
-async def test_command_is_told_the_number(tmp_path: Path) -> None:
-    told = tmp_path / "told"
-    script = (
-        "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(' '.join(sys.argv[2:])); print('fine'); print('ok')"
-    )
-    scaler = CommandScaler([sys.executable, "-c", script, str(told), "--gates={gates}", "{sale_id}"])
-
-    assert await scaler.scale(7, "$(reboot)") == {"said": "ok"}
-    assert told.read_text() == "--gates=7 $(reboot)"
-
-
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        (["/nowhere/to/be/found"], "cannot be run"),
-        ([sys.executable, "-c", "print('quota'); raise SystemExit(3)"], "ended with 3: quota"),
-        ([sys.executable, "-c", "import signal; signal.pause()"], "was not done"),
-    ],
-)
-async def test_command_that_fails(command: list[str], words: str) -> None:
-    with pytest.raises(StepFailed, match=words):
-        await CommandScaler(command, within_s=2.0 if "pause" in command[-1] else 30.0).scale(2, "s")
-
-
-@asynccontextmanager
-async def server(handler: Any) -> AsyncGenerator[str]:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)  # one handler never answers
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-async def test_webhook() -> None:
-    bodies: list[Any] = []
-
-    async def hear(request: web.Request) -> web.Response:
-        bodies.append(await request.json())
-        return web.Response(status=202 if len(bodies) == 1 else 500)
-
-    async with server(hear) as url:
-        scaler = WebhookScaler(url)
-        assert await scaler.scale(3, "s") == {"status": 202}
-        with pytest.raises(StepFailed, match="answered 500"):
-            await scaler.scale(3, "s")
-    with pytest.raises(StepFailed, match="does not answer"):
-        await scaler.scale(3, "s")
-    assert bodies[0] == {"gates": 3, "sale_id": "s"}
-
-
-async def test_webhook_that_never_answers() -> None:
-    async def never(_: web.Request) -> web.Response:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async with server(never) as url:
-        with pytest.raises(StepFailed, match="does not answer"):
-            await WebhookScaler(url, within_s=0.2).scale(1, "s")
-
-
-async def test_file_of_up(tmp_path: Path) -> None:
-    await FileScaler(tmp_path / "gates-wanted").scale(4, "s")
-    assert (tmp_path / "gates-wanted").read_text() == "4\n"
-    with pytest.raises(StepFailed, match="cannot be written"):
-        await FileScaler(tmp_path / "no" / "folder").scale(4, "s")
-
-
-class Cluster:
-    """The two calls of Kubernetes' API that are needed."""
-
-    def __init__(self) -> None:
-        self.replicas = 2
-        self.status = 200
-        self.patches: list[Mapping[str, Any]] = []
-
-    async def answer(self, request: web.Request) -> web.Response:
-        assert request.path == "/apis/apps/v1/namespaces/shop/deployments/gates/scale"
-        if self.status != 200:
-            return web.json_response({"kind": "Status", "reason": "Forbidden"}, status=self.status, reason="Forbidden")
-        if request.method == "PATCH":
-            self.patches.append(json.loads(await request.text()))
-            self.replicas = self.patches[-1]["spec"]["replicas"]
-        body = {
-            "apiVersion": "autoscaling/v1",
-            "kind": "Scale",
-            "metadata": {"name": "gates", "namespace": "shop"},
-            "spec": {"replicas": self.replicas},
-            "status": {"replicas": self.replicas},
-        }
-        return web.json_response(body)
-
-
-def _kubeconfig(folder: Path, url: str) -> Path:
-    file = folder / "kubeconfig"
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    file.write_text(json.dumps(config))
-    return file
-
-
-async def test_kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cluster = Cluster()
-    scaler = build_scaler(load_settings(scale="kubernetes", scale_kubernetes_deployment="shop/gates"))
-    assert scaler is not None
-    async with server(cluster.answer) as url:
-        monkeypatch.setenv("KUBECONFIG", str(_kubeconfig(tmp_path, url)))
-        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
-        assert await scaler.scale(6, "s") == {"replicas_before": 2}
-        assert await scaler.scale(6, "s") == {"replicas_before": 6}
-        cluster.status = 403
-        with pytest.raises(StepFailed, match="403 Forbidden"):
-            await scaler.scale(7, "s")
-    assert cluster.patches == [{"spec": {"replicas": 6}}]
-    with pytest.raises(StepFailed, match="does not answer"):
-        await scaler.scale(7, "s")
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"scale": "command"},
-        {"scale": "webhook", "scale_webhook_url": "ftp://x"},
-        {"scale": "kubernetes"},
-        {"scale": "kubernetes", "scale_kubernetes_deployment": "gates"},
-    ],
-)
-def test_half_a_configuration_is_refused(settings: Mapping[str, Any]) -> None:
-    with pytest.raises(ValueError, match="DOORBUSTER_SCALE"):
-        build_scaler(load_settings(**settings))

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable
 
+import psutil
 import pytest
 from tests.valkey.images import EPOCH, NOW, QUICK, SALE, ask, image, node_at, publish, store_at, words
 from tests.valkey.servers import Server, running
@@ -52,6 +53,15 @@ async def test_frozen_server_is_an_unknown_outcome() -> None:
 
             server.send(signal.SIGCONT)
             await until(lambda: _said(words(store, ask(1)), [TakeWord.HELD], [TakeWord.SEEN]))
+
+
+@pytest.mark.parametrize(("maxmemory", "most"), [("64mb", 64 << 20), ("0", psutil.virtual_memory().total)])
+async def test_memory_it_may_have_is_its_limit_or_the_machines(maxmemory: str, most: int) -> None:
+    with running(maxmemory=maxmemory) as server:
+        async with store_at(server.url, QUICK) as store:
+            used, may = await store.memory(SALE)
+    assert 0 < used < may
+    assert may == pytest.approx(most, rel=0.01)
 
 
 async def _said(call: Awaitable[list[TakeWord]], *wanted: list[TakeWord]) -> bool:

@@ -68,8 +68,11 @@ class OnCallPager:
             "sale_id": call.sale_id or None,
         }
         timeout = aiohttp.ClientTimeout(total=self._timeout_s)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, json=body) as answer:
-            if answer.status >= 300:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(url, json=body, allow_redirects=False) as answer,  # which would make an empty GET of it
+        ):
+            if not 200 <= answer.status < 300:
                 raise NotSent(f"answered {answer.status}")
 
     async def _mail(self, to: str, call: PageCall) -> None:

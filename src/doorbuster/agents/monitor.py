@@ -1,15 +1,11 @@
 """Samples running sales, calls somebody when the ledger is away, and drops what is too old to be asked for.
 
-Owns: the pace, and the gauges. Two workers share the work. Read next: `engine/monitoring.py`.
+Owns: the pace. Two workers share the work. Read next: `engine/monitoring.py`.
 """
 
 from typing import Final
 
-import msgspec
-
-from doorbuster import telemetry
 from doorbuster.agents.loop import Counts
-from doorbuster.domain.alerts import ALERT_RULES
 from doorbuster.engine.day_ports import PageCall
 from doorbuster.engine.monitoring import Monitoring, MonitorStore
 from doorbuster.engine.paging import OnCall
@@ -50,17 +46,7 @@ class MonitorAgent:
         if self._away_since is not None:
             self._away_since = None
             await self._on_call.resolve(_LEDGER.key, "PostgreSQL answers again")
-        self._publish()
         if at >= self._prune_at:
             self._prune_at = at + _PRUNE_S
             counts["pruned"] = await self._store.prune()
         return counts
-
-    def _publish(self) -> None:
-        for sale_id, sample in self._monitoring.latest.items():
-            for figure, value in msgspec.structs.asdict(sample).items():
-                if isinstance(value, int | float) and figure not in ("at_ms", "log_size"):
-                    telemetry.SAMPLE.labels(sale_id, figure).set(value)
-            for rule in ALERT_RULES:
-                telemetry.ALERT.labels(sale_id, rule).set(rule in self._monitoring.firing.get(sale_id, ()))
-        self._monitoring.latest.clear()

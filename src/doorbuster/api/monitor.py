@@ -27,7 +27,8 @@ _LIMIT = {
 
 
 class SampleView(msgspec.Struct, kw_only=True):
-    """A sale at one moment; null: it could not be read. Rates are of all gates and all sales together."""
+    """A sale at one moment; null: it could not be read, or says nothing of the sale while a rehearsal makes traffic
+    of its own. Rates of answers and refusals are of all gates and all sales together."""
 
     at: str
     status: str
@@ -48,7 +49,9 @@ class SampleView(msgspec.Struct, kw_only=True):
     database_connections_share: float | None
     database_pool_share: float | None
     gates_ready: float | None
+    line_stands: float | None
     unread: float
+    rehearsing: bool
 
 
 class SampleList(msgspec.Struct):

@@ -62,7 +62,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     passes: Passes
     external: External
     ready: Callable[[], Awaitable[list[str]]]
-    metrics: Callable[[], bytes]
+    metrics: Callable[[], Awaitable[bytes]]
     counters: Counts
     book: Callable[[], Awaitable[Sequence[object]]] | None = None
     """The simulated gateway's own list of charges; None with a real gateway, whose book is not ours to show."""

@@ -31,7 +31,7 @@ class SystemRoutes:
 
     async def metrics(self, request: Request) -> Reply:
         del request
-        return Reply(200, self._services.metrics(), b"text/plain; version=0.0.4; charset=utf-8")
+        return Reply(200, await self._services.metrics(), b"text/plain; version=0.0.4; charset=utf-8")
 
     async def document(self, request: Request) -> Reply:
         del request

@@ -55,6 +55,7 @@ class Day:
             timeline=world.timeline,
             on_call=self.on_call,
             capacity=settings.gate_capacity,
+            least=settings.scale_gates_min,
             most=settings.scale_gates_max,
         )
         self._rehearser = Rehearser(
@@ -121,6 +122,7 @@ class Day:
             timeline=world.timeline,
             on_call=self.on_call,
             clock=world.clock,
+            pool_share=world.database.worst_share,
         )
         return MonitorAgent(monitoring, world.monitor, self.on_call, world.clock)
 

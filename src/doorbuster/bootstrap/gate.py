@@ -18,9 +18,11 @@ from doorbuster.api.auth import Buyers
 from doorbuster.api.live_views import LiveViews
 from doorbuster.api.server import Live, serve
 from doorbuster.api.services import Services
+from doorbuster.bootstrap.metrics import Metrics, MetricsPort
 from doorbuster.bootstrap.world import Beats, World, open_world, patiently, traced
 from doorbuster.config import Settings
 from doorbuster.domain import limits
+from doorbuster.domain.outcomes import Code
 from doorbuster.engine.describing import Describer
 from doorbuster.engine.entering import Entering
 from doorbuster.engine.external import External
@@ -52,22 +54,25 @@ _BOARD_AGE_READY_S = 5.0
 """A gate whose rows are older answers from memory only: it asks to be left alone until the ledger is back."""
 
 
-def run_gate(settings: Settings, *, fd: int | None = None) -> None:
-    """Serve HTTP until SIGTERM or SIGINT, then finish what is under way. `fd` is a listening socket to inherit."""
+def run_gate(settings: Settings, *, fd: int | None = None, metrics_fd: int | None = None) -> None:
+    """Serve HTTP until SIGTERM or SIGINT, then finish what is under way. `fd` and `metrics_fd` are listening sockets to
+    inherit."""
     process = f"gate {os.getpid()}"
     telemetry.configure_logging(settings, process=process)
     with traced(settings, process):
-        uvloop.run(_gate(settings, fd))
+        uvloop.run(_gate(settings, fd, metrics_fd))
 
 
-async def _gate(settings: Settings, fd: int | None) -> None:
+async def _gate(settings: Settings, fd: int | None, metrics_fd: int | None) -> None:
     async with open_world(settings) as world:
         watch = LineWatch(world.board, world.ledger, world.stock, world.clock)
         tickets = Tickets(world.ledger)
         passes = _passes(world)
         await patiently("the keys of passes", passes.refresh)
         describer = Describer(watch, tickets, world.clock, world.ids, passes)
-        services = _services(world, watch, tickets, describer, passes)
+        metrics = Metrics(world)
+        world.telemetry.expect(("ok", *Code))
+        services = _services(world, watch, tickets, describer, passes, metrics=metrics)
         load = CpuShare()
         beats = Beats()
         beats.every(limits.SNAPSHOT_INTERVAL_MS / 1000, "board", world.board.refresh)
@@ -99,6 +104,8 @@ async def _gate(settings: Settings, fd: int | None) -> None:
         beats.every(1.0, "load", lambda: _note_load(describer, load))
         origins = frozenset(settings.allowed_origins.lower().split())
         live = Live(socket_class(hub, origins), {EVENTS_PATH: EventStreams(hub)})
+        port = MetricsPort(metrics, settings.host, settings.metrics_port, fd=metrics_fd)
+        port.start(beats)
         world.committer.start()
         hub.start()
         try:
@@ -110,6 +117,7 @@ async def _gate(settings: Settings, fd: int | None) -> None:
             await world.refunding.stop()
             await world.committer.stop()
             await beats.stop()
+            await port.stop()
             await _leave(world, gate_id)
 
 
@@ -124,7 +132,9 @@ def _passes(world: World) -> Passes:
     )
 
 
-def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Describer, passes: Passes) -> Services:
+def _services(
+    world: World, watch: LineWatch, tickets: Tickets, describer: Describer, passes: Passes, *, metrics: Metrics
+) -> Services:
     """The use cases a gate answers with."""
     ordering = Ordering(world.orders, world.releaser)
     return Services(
@@ -182,7 +192,7 @@ def _services(world: World, watch: LineWatch, tickets: Tickets, describer: Descr
         paying=Paying(payments=world.payments, gateway=world.gateway, clock=world.clock, ids=world.ids),
         book=world.gateway.whole_book if isinstance(world.gateway, SimulatedGateway) else None,
         ready=lambda: _gate_problems(world),
-        metrics=telemetry.exposition,
+        metrics=metrics.exposition,
         counters=world.telemetry,
     )
 
@@ -230,7 +240,7 @@ async def _beat(world: World, gate_id: str, pulse: CpuShare) -> None:
         ready=not await _gate_problems(world),
         clock_offset_ms=world.clock.now_ms() - wall_ms(),
         busy=pulse.take(),
-        pool_share=world.database.take_share(),
+        pool_share=world.database.worst_share(),
     )
     await world.fleet.beat(beat)
 

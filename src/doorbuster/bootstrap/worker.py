@@ -26,11 +26,11 @@ from doorbuster.agents.selling import (
     SweeperAgent,
 )
 from doorbuster.bootstrap.day import Day
+from doorbuster.bootstrap.metrics import Metrics, MetricsPort
 from doorbuster.bootstrap.world import Beats, World, open_world, traced
 from doorbuster.config import Settings
 from doorbuster.domain import limits
 from doorbuster.domain.breaker import BreakerState
-from doorbuster.domain.sale import SaleMode
 from doorbuster.engine.charging import Charging
 from doorbuster.engine.expiring import Expirer
 from doorbuster.engine.granting import Admitter, LineKeeper
@@ -73,6 +73,8 @@ async def _worker(settings: Settings) -> None:
         beats.every(limits.CLOCK_SYNC_INTERVAL_MS / 1000, "clock", lambda: world.clock.sync(world.sales.time_ms))
         beats.every(1.0, "metrics", lambda: _publish_worker(world, loops))
         beats.every(5.0, "money", lambda: _publish_money(world, charging))
+        port = MetricsPort(Metrics(world), settings.host, settings.metrics_port)
+        port.start(beats)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -84,6 +86,7 @@ async def _worker(settings: Settings) -> None:
         await relay.stop()
         await day.stop()
         await beats.stop()
+        await port.stop()
 
 
 def _selling(world: World, wake: Wake) -> Sequence[Agent]:
@@ -123,16 +126,8 @@ async def _publish_money(world: World, charging: Charging) -> None:
 
 
 async def _publish_worker(world: World, loops: AgentLoops) -> None:
+    telemetry.CLOCK_TRUSTED.set(world.clock.trusted)
     telemetry.DATABASE_CALLS.set(world.database.calls)
     world.telemetry.carry_agents(
         {name: (report.passes, report.failures, report.done) for name, report in loops.reports.items()}
     )
-    for sale in await world.sales.live():
-        if sale.rehearsal_of:
-            continue
-        if sale.mode is not SaleMode.RACE:
-            image = await world.stock.summary(sale.sale_id)
-            telemetry.LINE_LENGTH.labels(sale.sale_id).set(0 if image is None else image.waiting)
-        telemetry.SALE_UNITS.labels(sale.sale_id, "free").set(sale.quantity_available - sale.quantity_sold)
-        telemetry.SALE_UNITS.labels(sale.sale_id, "held").set(sale.quantity_sold - sale.quantity_paid)
-        telemetry.SALE_UNITS.labels(sale.sale_id, "sold").set(sale.quantity_paid)

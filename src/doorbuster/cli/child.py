@@ -94,7 +94,7 @@ class Child:
         self._teller: int | None = None
         # Its stores die with us too, so there is nothing left to finish: SIGKILL frees the port at once.
         self._process = Process(name, ending=(Step(signal.SIGTERM, _DRAIN_PATIENCE_S),), death_signal=signal.SIGKILL)
-        self.kept = Kept(name, self.spawn, self._process.wait)
+        self.kept = Kept(name, self.spawn, self._wait)
 
     @property
     def pid(self) -> int | None:
@@ -126,7 +126,22 @@ class Child:
         """SIGTERM, and the time it needs to finish what is under way."""
         await self.kept.release()
         await self._process.stop()
+        self._forget(self._process.last_pid)
         self._hang_up()
+
+    async def _wait(self) -> int:
+        pid = self._process.last_pid
+        code = await self._process.wait()
+        self._forget(pid)
+        return code
+
+    def _forget(self, pid: int | None) -> None:
+        """What it said of itself is true no longer: nobody listens to a gate that is gone. Counters stay."""
+        folder = self._environment.get("PROMETHEUS_MULTIPROC_DIR")
+        if folder and pid is not None:
+            from prometheus_client import multiprocess  # noqa: PLC0415 - not while `up` starts
+
+            multiprocess.mark_process_dead(pid, folder)  # pyright: ignore[reportUnknownMemberType]
 
     def _hang_up(self) -> None:
         if self._teller is not None:

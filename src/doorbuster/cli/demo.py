@@ -112,6 +112,7 @@ def run(
         dev_identities=True,
         host="127.0.0.1",
         log_format="json",
+        metrics_port=0,
         gateway_chaos=gateway_chaos,
         gateway_seed=options.seed,
     )

@@ -75,6 +75,7 @@ def gate(
     port: Annotated[int | None, typer.Option(help="Port to listen on. Default: 8000.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
     fd: Annotated[int | None, typer.Option(help="A listening socket to inherit instead.")] = None,
+    metrics_fd: Annotated[int | None, typer.Option(hidden=True, help="One that serves only /metrics.")] = None,
     told_fd: Annotated[int | None, typer.Option(hidden=True, help="Read settings from there first.")] = None,
 ) -> None:
     """Run one gate: answers HTTP. Needs DOORBUSTER_DATABASE_URL and DOORBUSTER_VALKEY_URL."""
@@ -87,7 +88,7 @@ def gate(
 
     settings = for_process(port=port, host=host)
     _title(f"gate {settings.host}:{settings.port}")
-    run_gate(settings, fd=fd)
+    run_gate(settings, fd=fd, metrics_fd=metrics_fd)
 
 
 @app.command()

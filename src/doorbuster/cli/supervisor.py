@@ -39,7 +39,7 @@ _BACKLOG: Final = 4096
 """Buyers of one second who wait to be accepted; the kernel may cut it to net.core.somaxconn."""
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, setting: str = "--port") -> socket.socket:
     """The listening socket all gates share: it outlives each of them, so no connection is refused while one restarts.
     EmbeddedError if the address cannot be had."""
     listener: socket.socket | None = None
@@ -55,7 +55,7 @@ def bind(host: str, port: int) -> socket.socket:
         if listener is not None:
             listener.close()
         raise EmbeddedError(
-            f"port {port} on {host} cannot be used ({error.strerror}); stop what uses it, or choose another --port"
+            f"port {port} on {host} cannot be used ({error.strerror}); stop what uses it, or choose another {setting}"
         ) from error
     return listener
 
@@ -85,6 +85,7 @@ class Stack:
         self._log_file = log_file
         self._output: IO[bytes] | None = None
         self._listener: socket.socket | None = None
+        self._metrics: socket.socket | None = None
         self._servers: list[Kept] = []
         self._wishes: asyncio.Task[None] | None = None
 
@@ -96,6 +97,8 @@ class Stack:
             )
         try:
             self._listener = bind(self.settings.host, self.settings.port)
+            if self.settings.metrics_port:
+                self._metrics = bind(self.settings.host, self.settings.metrics_port, "DOORBUSTER_METRICS_PORT")
             self.data.claim()
             self._prepare()
             first = self._new_gate()
@@ -128,8 +131,9 @@ class Stack:
             await kept.release()
         servers = [server for server in (self.valkey, self.postgres) if server is not None]
         await asyncio.gather(*(server.stop() for server in servers))
-        if self._listener is not None:
-            self._listener.close()
+        for listener in (self._listener, self._metrics):
+            if listener is not None:
+                listener.close()
         if self._output is not None:
             self._output.close()
         if self.data.claimed:
@@ -142,8 +146,11 @@ class Stack:
 
     def _new_gate(self) -> Child:
         assert self._listener is not None
-        fd = self._listener.fileno()
-        gate = self._child(f"gate {len(self.gates) + 1}", ["gate", "--fd", str(fd)], pass_fds=[fd])
+        fds = {"--fd": self._listener.fileno()}
+        if self._metrics is not None:
+            fds["--metrics-fd"] = self._metrics.fileno()
+        arguments = [word for option, fd in fds.items() for word in (option, str(fd))]
+        gate = self._child(f"gate {len(self.gates) + 1}", ["gate", *arguments], pass_fds=list(fds.values()))
         self.gates.append(gate)
         return gate
 
@@ -155,7 +162,6 @@ class Stack:
         try:
             if self._log_file is not None:
                 self._output = self._log_file.open("ab")
-            (self.data.root / "gates-wanted").unlink(missing_ok=True)  # of another day
             shutil.rmtree(self._metrics_dir, ignore_errors=True)
             self._metrics_dir.mkdir(mode=0o700)
         except OSError as error:
@@ -211,6 +217,7 @@ class Stack:
             "DATA_DIR": str(self.data.root),
             "HOST": self.settings.host,
             "PORT": str(self.port),
+            "METRICS_PORT": "0",  # gates inherit it
             "PUBLIC_URL": self.settings.public_url or f"http://{_reachable(self.settings.host)}:{self.port}",
             "LOG_FORMAT": self.settings.log_format,
             "LOG_LEVEL": self.settings.log_level,
@@ -222,8 +229,8 @@ class Stack:
     def _scaling(self) -> dict[str, str]:
         """`up` starts its own gates unless somebody else is named; never more than the machine has cores."""
         if self._scales:
-            most = max(self.gates_least, min(self.settings.scale_gates_max, os.cpu_count() or 1))
-            return {"SCALE": "up", "SCALE_GATES_MAX": str(most)}
+            least = max(self.gates_least, self.settings.scale_gates_min)
+            return {"SCALE": "up", "SCALE_GATES_MIN": str(least), "SCALE_GATES_MAX": str(self.gates_most)}
         return {"SCALE": self.settings.scale}
 
     @property
@@ -235,18 +242,32 @@ class Stack:
         """Gates there always are."""
         return self.settings.gates or max(1, (os.cpu_count() or 1) // 2)
 
+    @property
+    def gates_most(self) -> int:
+        """Gates that the worker may want."""
+        return max(self.gates_least, min(self.settings.scale_gates_max, os.cpu_count() or 1))
+
     async def _follow_wishes(self) -> None:
-        """Have as many gates as the worker wants, and never fewer than there always are."""
-        wanted_file = self.data.root / "gates-wanted"
+        """Have as many gates as the worker wants, and never fewer than there always are. What it wanted last counts
+        until it wants something else, also when everything is started anew in the middle of a sale."""
+        wanted_file, told = self.data.root / "gates-wanted", ""
         while True:
             await asyncio.sleep(_WISH_S)
             try:
-                wanted = max(self.gates_least, int(wanted_file.read_text()))
+                wanted = max(self.gates_least, min(self.gates_most, int(wanted_file.read_text())))
             except (OSError, ValueError):
                 continue  # nobody has wanted anything
             while len(self.gates) < wanted:
-                log.info("one more gate", gates=len(self.gates) + 1, wanted=wanted)
-                await self.add_gate()
+                try:
+                    await self.add_gate()
+                except EmbeddedError as problem:  # no room on this machine, now
+                    if told != str(problem):
+                        log.warning("a gate more is wanted and does not start", wanted=wanted, problem=str(problem))
+                    told = str(problem)
+                    await self.gates.pop().stop()
+                    break
+                log.info("one more gate", gates=len(self.gates), wanted=wanted)
+                told = ""
             while len(self.gates) > wanted:
                 log.info("one gate less", gates=len(self.gates) - 1, wanted=wanted)
                 await self.gates.pop().stop()

@@ -4,7 +4,7 @@ Owns: the rules, their thresholds, and how an alert opens and ends. Pure: figure
 not be read is None, and no rule takes None for good or bad. Read next: `engine/monitoring.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -61,6 +61,10 @@ RULES: Final = (
         words="a unit that came back has waited for {value:.0f} ms to be on sale; is a worker running?",
     ),
     AlertRule(
+        name="line-stands", figure="line_stands", threshold=1.0, section="units-do-not-come-back",
+        words="{value:.0f} units are free, buyers wait, and nobody was granted any; is a worker running?",
+    ),
+    AlertRule(
         name="gates-ready", figure="gates_ready", threshold=1.0, below=True, section="too-few-gates",
         words="{value:.0f} gates are ready; buyers get no answer",
     ),
@@ -74,7 +78,7 @@ RULES: Final = (
     ),
     AlertRule(
         name="blind", figure="unread", threshold=1.0, section="errors",
-        words="{value:.0f} figures of the sale could not be read; a store does not answer",
+        words="{value:.0f} groups of figures of the sale could not be read; a store does not answer",
     ),
 )  # fmt: skip
 ALERT_RULES: Final = frozenset(rule.name for rule in RULES)
@@ -98,18 +102,27 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(
-    figures: Mapping[str, float | None], open_alerts: Mapping[str, Alert], thresholds: Mapping[str, float], now_ms: int
+    figures: Mapping[str, float | None],
+    open_alerts: Mapping[str, Alert],
+    thresholds: Mapping[str, float],
+    now_ms: int,
+    *,
+    idle: Collection[str] = (),
 ) -> Sequence[Alert]:
     """The alerts that changed: opened, fired, went on, resolved. One that never fired and is good again is resolved,
-    too, and nobody needs to hear of it."""
+    too, and nobody needs to hear of it. `idle`: rules with nothing to be bad any more, such as answers when nobody
+    asks; each such sample is a good one."""
     changed: list[Alert] = []
     for rule in RULES:
+        known = open_alerts.get(rule.name)
+        if rule.name in idle:
+            changed += [] if known is None else [_better(known, known.value, now_ms)]
+            continue
         value = figures.get(rule.figure)
         if value is None:
             continue
         threshold = thresholds.get(rule.name, rule.threshold)
         is_bad = value < threshold if rule.below else value >= threshold
-        known = open_alerts.get(rule.name)
         if known is None and not is_bad:
             continue
         changed.append(_next(rule, known, value, now_ms) if is_bad else _better(known, value, now_ms))

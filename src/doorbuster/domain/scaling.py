@@ -17,7 +17,11 @@ AHEAD_MS: Final = 60 * 60_000
 """A sale counts from this long before its start until its end."""
 
 
-def gates_wanted(crowds: Iterable[int], *, capacity: float, least: int = 1, most: int) -> int:
+def gates_needed(crowds: Iterable[int], *, capacity: float) -> int:
     """Gates for these crowds, whose sales are on together. `capacity`: requests one gate answers in a second."""
-    requests = sum(crowds) * REQUESTS_PER_PERSON * HEAD_ROOM
-    return max(least, min(most, math.ceil(requests / capacity)))
+    return math.ceil(sum(crowds) * REQUESTS_PER_PERSON * HEAD_ROOM / capacity)
+
+
+def gates_wanted(crowds: Iterable[int], *, capacity: float, least: int = 1, most: int) -> int:
+    """As many of them as somebody may be asked for."""
+    return max(least, min(most, gates_needed(crowds, capacity=capacity)))

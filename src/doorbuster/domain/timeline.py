@@ -73,7 +73,7 @@ _PEOPLE_S: Final = 300.0
 STEPS: Final[Mapping[StepName, StepRule]] = {
     StepName.WARM_UP: StepRule(offset_ms=-60 * _MINUTE, tries=_LONG, pause_ms=1_000),
     StepName.NOTIFY_1H: StepRule(offset_ms=-60 * _MINUTE, limit_s=_PEOPLE_S),
-    StepName.SCALE_UP: StepRule(offset_ms=-60 * _MINUTE, limit_s=120.0),
+    StepName.SCALE_UP: StepRule(offset_ms=-60 * _MINUTE, tries=_LONG, limit_s=120.0),
     StepName.CDN_PREWARM: StepRule(offset_ms=-60 * _MINUTE, limit_s=300.0),
     StepName.REHEARSAL: StepRule(offset_ms=-30 * _MINUTE, tries=2, limit_s=420.0),
     StepName.WAITLIST_OPEN: StepRule(offset_ms=-5 * _MINUTE),

@@ -4,12 +4,13 @@ Owns: the steps `scale-up` and `scale-check`, and going back to normal after the
 gates, never "more": asking twice changes nothing. Read next: `domain/scaling.py`, `adapters/scaling/`.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
-from doorbuster.domain.scaling import AHEAD_MS, gates_wanted
+from doorbuster.domain.scaling import AHEAD_MS, gates_needed, gates_wanted
 from doorbuster.domain.transitions import SALE_OVER
 from doorbuster.engine.day_ports import Asked, Detail, PageCall, StepFailed, StepSkipped
 from doorbuster.engine.paging import OnCall
@@ -18,6 +19,11 @@ from doorbuster.engine.timeline_ports import TimelineStore
 
 STALE_MS: Final = 10_000
 """A gate that was not heard of for this long is not there: five beats."""
+
+ASK_S: Final = 45.0
+"""Of the minute that an attempt has: what was counted is shown also if whoever starts gates hangs."""
+_ATTEMPTS_UNHEARD: Final = 5
+"""Somebody who starts gates and refuses is asked this often, for a minute or so, before a person is called."""
 
 
 class GateBeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +37,7 @@ class GateBeat(msgspec.Struct, frozen=True, kw_only=True):
     busy: float = 0.0
     """Share of a core it used since its last beat."""
     pool_share: float = 0.0
-    """Calls to PostgreSQL under way at one time, at the worst since its last beat, by the connections it may have.
+    """Calls to PostgreSQL under way at one time, at the worst in the last half minute, by the connections it may have.
     Above 1 calls waited for a connection."""
     started_ms: int = 0
     beat_ms: int = 0
@@ -58,7 +64,28 @@ class Scaler(Protocol):
         ...
 
 
+class _Number(msgspec.Struct, frozen=True, kw_only=True):
+    """Gates: `wanted` is what the crowd needs within what may be asked for, `there` those that live, ready or not."""
+
+    needed: int
+    wanted: int
+    ready: int
+    there: int
+
+    @property
+    def asked(self) -> int:
+        """Before a sale nobody is sent away who is there already."""
+        return max(self.wanted, self.there)
+
+    @property
+    def detail(self) -> dict[str, object]:
+        more = {"needed": self.needed} if self.needed > self.wanted else {}
+        return {"wanted": self.wanted, "ready": self.ready, **more}
+
+
 class Scaling:
+    """`least` and `most`: no fewer and no more are asked for."""
+
     def __init__(
         self,
         *,
@@ -68,7 +95,9 @@ class Scaling:
         timeline: TimelineStore,
         on_call: OnCall,
         capacity: float,
+        least: int = 1,
         most: int,
+        ask_s: float = ASK_S,
     ) -> None:
         self._fleet = fleet
         self._scaler = scaler
@@ -76,62 +105,99 @@ class Scaling:
         self._timeline = timeline
         self._on_call = on_call
         self._capacity = capacity
+        self._least = least
         self._most = most
+        self._ask_s = ask_s
 
     async def scale_up(self, asked: Asked) -> Detail:
         _needs_a_number(asked)
-        wanted = await self._wanted(asked)
-        detail = {"wanted": wanted, "ready": await self._ready()}
+        number, sale = await self._number(asked), asked.sale
         if self._scaler is None:
-            raise StepSkipped(f"DOORBUSTER_SCALE names nobody; {wanted} gates are wanted, {detail['ready']} are ready")
-        return {**detail, "how": self._scaler.how, **await self._scaler.scale(wanted, asked.sale.sale_id)}
+            raise StepSkipped(
+                f"DOORBUSTER_SCALE names nobody; {number.wanted} gates are wanted, {number.ready} are ready"
+            )
+        key = f"scale-up {sale.sale_id}"
+        try:
+            answer = await self._scaler.scale(number.asked, sale.sale_id)
+        except StepFailed as problem:
+            if asked.attempt >= _ATTEMPTS_UNHEARD:
+                title = f"Nobody starts gates for {sale.title}"
+                text = f"{problem}. {number.wanted} gates are wanted, {number.ready} are ready. It is tried again."
+                await self._on_call.call(
+                    PageCall(key=key, title=title, text=text, severity="warning", sale_id=sale.sale_id)
+                )
+            raise StepFailed(str(problem), number.detail) from problem
+        await self._on_call.resolve(key, f"{number.asked} gates were asked for")
+        return {**number.detail, "how": self._scaler.how, **answer}
 
     async def scale_check(self, asked: Asked) -> Detail:
         """Two minutes before the start: whoever can still do something has to know."""
         _needs_a_number(asked)
-        wanted, ready = await self._wanted(asked), await self._ready()
-        detail: dict[str, object] = {"wanted": wanted, "ready": ready}
-        key = f"gates {asked.sale.sale_id}"
-        if ready >= wanted:
-            await self._on_call.resolve(key, f"{ready} gates are ready, {wanted} are wanted")
+        number, sale = await self._number(asked), asked.sale
+        detail, enough = number.detail, max(number.wanted, number.needed)
+        key = f"gates {sale.sale_id}"
+        if number.ready >= enough:
+            for matter in (key, f"scale-up {sale.sale_id}"):
+                await self._on_call.resolve(matter, f"{number.ready} gates are ready, {enough} are wanted")
             return detail
-        words = f"{ready} of {wanted} gates are ready"
+        words = f"{number.ready} of {enough} gates are ready"
+        if enough > number.wanted:
+            words += f", and DOORBUSTER_SCALE_GATES_MAX is {self._most}"
         call = PageCall(
             key=key,
-            title=f"{words} for {asked.sale.title}",
-            text=f"{words}, and the sale {asked.sale.sale_id} begins soon. Start gates, or put the sale off: "
+            title=f"{words} for {sale.title}",
+            text=f"{words}, and the sale {sale.sale_id} begins soon. Start gates, or put the sale off: "
             "docs/operating/emergencies.md, too few gates.",
-            sale_id=asked.sale.sale_id,
+            sale_id=sale.sale_id,
         )
         detail["paged"] = list(await self._on_call.call(call))  # first: a scaler in trouble is the likeliest reason
-        if self._scaler is not None:
-            try:
-                await self._scaler.scale(wanted, asked.sale.sale_id)  # it may have forgotten, or lost some since
-            except StepFailed as problem:
-                words = f"{words}; {problem}"
-        raise StepFailed(words, detail)
+        problem = await self._ask_again(number, sale.sale_id)
+        raise StepFailed("; ".join(filter(None, (words, problem))), detail)
+
+    async def _ask_again(self, number: _Number, sale_id: str) -> str:
+        """Whoever starts gates may have forgotten, or lost some since. Returns what is wrong with that."""
+        if self._scaler is None:
+            return ""
+        try:
+            async with asyncio.timeout(self._ask_s):
+                await self._scaler.scale(number.asked, sale_id)
+        except StepFailed as problem:
+            return str(problem)
+        except TimeoutError:
+            return f"{self._scaler.how} does not answer"
+        return ""
 
     async def stand_down(self, asked: Asked) -> Detail:
         """After the end: what the sales still to come need, and no more."""
-        await self._on_call.resolve(f"gates {asked.sale.sale_id}", "the sale is over")
+        for matter in ("gates", "scale-up"):
+            await self._on_call.resolve(f"{matter} {asked.sale.sale_id}", "the sale is over")
         if self._scaler is None or not asked.plan.expected_crowd:
             return {}
-        return {"gates": (wanted := await self._wanted(asked))} | dict(
-            await self._scaler.scale(wanted, asked.sale.sale_id)
+        number = await self._number(asked)
+        unsaid = [sale_id for sale_id, crowd in (await self._crowds(asked)).items() if not crowd]
+        if unsaid:
+            return {"gates": number.there, "left": f"nobody said how many come to {unsaid[0]}"}
+        return {"gates": number.wanted} | dict(await self._scaler.scale(number.wanted, asked.sale.sale_id))
+
+    async def _number(self, asked: Asked) -> _Number:
+        crowds = (await self._crowds(asked)).values()
+        gates = await self._fleet.gates()
+        return _Number(
+            needed=gates_needed(crowds, capacity=self._capacity),
+            wanted=gates_wanted(crowds, capacity=self._capacity, least=self._least, most=self._most),
+            ready=sum(gate.ready for gate in gates),
+            there=len(gates),
         )
 
-    async def _ready(self) -> int:
-        return sum(gate.ready for gate in await self._fleet.gates())
-
-    async def _wanted(self, asked: Asked) -> int:
-        """For all sales that are on, or about to be, together."""
-        crowds = [
-            (await self._timeline.plan(sale.sale_id)).expected_crowd
+    async def _crowds(self, asked: Asked) -> Mapping[str, int]:
+        """Of all sales that are on, or about to be, by id; 0 where nobody said."""
+        return {
+            sale.sale_id: (await self._timeline.plan(sale.sale_id)).expected_crowd
             for sale in await self._sales.live()
             if sale.status not in SALE_OVER
+            and not sale.rehearsal_of
             and (sale.start_ms - AHEAD_MS <= asked.now_ms or sale.sale_id == asked.sale.sale_id)
-        ]
-        return gates_wanted(crowds, capacity=self._capacity, most=self._most)
+        }
 
 
 def _needs_a_number(asked: Asked) -> None:

@@ -66,6 +66,9 @@ class ReferencePages:
             page.next_ms = now + lease_ms
         return [page.call for page in due]
 
+    async def matters(self) -> Sequence[PageCall]:
+        return [page.call for page in self._pages.values() if not page.resolved]
+
     async def reached(self, call: PageCall, ways: Sequence[str], *, again_ms: int) -> None:
         page = self._pages[call.key]
         page.paged, page.reached = True, tuple(ways)

@@ -43,8 +43,8 @@ class ReferenceMonitor:
         self._marks[sale_id] = now
         return True
 
-    async def ledger(self, sale_id: str, log_size: int) -> LedgerFigures:
-        del sale_id, log_size
+    async def ledger(self, sale_id: str, *, after: int, until: int) -> LedgerFigures:
+        del sale_id, after, until
         return self.figures
 
     async def keep(self, sale_id: str, sample: Sample) -> None:
@@ -64,6 +64,9 @@ class ReferenceMonitor:
                 rows.append(msgspec.structs.replace(alert))
             else:
                 rows[at] = alert
+
+    async def alarmed(self) -> Sequence[str]:
+        return [sale_id for sale_id in self._alerts if await self.open_alerts(sale_id)]
 
     async def alerts(self, sale_id: str, *, limit: int) -> Sequence[Alert]:
         return [alert for alert in reversed(self._alerts.get(sale_id, ())) if alert.fired_ms is not None][:limit]

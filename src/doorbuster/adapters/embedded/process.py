@@ -63,6 +63,11 @@ class Process:
         return None if self._popen is None or self._popen.poll() is not None else self._popen.pid
 
     @property
+    def last_pid(self) -> int | None:
+        """Of the last start, also when it has ended since."""
+        return None if self._popen is None else self._popen.pid
+
+    @property
     def returncode(self) -> int | None:
         """How it ended: an exit code, or minus the number of the signal that ended it."""
         return None if self._popen is None else self._popen.poll()

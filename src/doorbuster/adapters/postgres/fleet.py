@@ -4,7 +4,7 @@ Owns: which statement belongs to which method. Read next: `migrations/sql/0011_f
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from doorbuster.adapters.postgres.pool import Database
 from doorbuster.adapters.postgres.queries import load
@@ -56,17 +56,10 @@ class PostgresPages:
         return row["resolved"]
 
     async def claim(self, *, lease_ms: int, limit: int) -> Sequence[PageCall]:
-        return [
-            PageCall(
-                key=row["key"],
-                title=row["title"],
-                text=row["text"],
-                severity=row["severity"],
-                resolved=row["resolved"],
-                sale_id="" if row["sale_id"] is None else str(row["sale_id"]),
-            )
-            for row in await self._database.write(_SQL["claim"], lease_ms, limit)
-        ]
+        return [_call(row) for row in await self._database.write(_SQL["claim"], lease_ms, limit)]
+
+    async def matters(self) -> Sequence[PageCall]:
+        return [_call(row) for row in await self._database.fetch(_SQL["matters"])]
 
     async def reached(self, call: PageCall, ways: Sequence[str], *, again_ms: int) -> None:
         await self._database.write(_SQL["reached"], call.key, list(ways), call.resolved, again_ms)
@@ -77,3 +70,14 @@ class PostgresPages:
     async def ways(self, key: str) -> Sequence[str]:
         row = await self._database.fetchrow(_SQL["ways"], key)
         return () if row is None else tuple(row["reached"])
+
+
+def _call(row: Any) -> PageCall:
+    return PageCall(
+        key=row["key"],
+        title=row["title"],
+        text=row["text"],
+        severity=row["severity"],
+        resolved=row["resolved"],
+        sale_id="" if row["sale_id"] is None else str(row["sale_id"]),
+    )

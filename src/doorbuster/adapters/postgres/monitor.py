@@ -38,8 +38,8 @@ class PostgresMonitor:
         [row] = await self._database.write(_SQL["take_mark"], sale_id, every_ms)
         return row["taken"]
 
-    async def ledger(self, sale_id: str, log_size: int) -> LedgerFigures:
-        [row] = await self._database.fetch(_SQL["ledger"], sale_id, log_size)
+    async def ledger(self, sale_id: str, *, after: int, until: int) -> LedgerFigures:
+        [row] = await self._database.fetch(_SQL["ledger"], sale_id, after, until)
         return LedgerFigures(**row)
 
     async def keep(self, sale_id: str, sample: Sample) -> None:
@@ -59,6 +59,9 @@ class PostgresMonitor:
     async def note_alerts(self, sale_id: str, alerts: Sequence[Alert]) -> None:
         if alerts:
             await self._database.write(_SQL["note_alerts"], sale_id, msgspec.json.encode(alerts).decode())
+
+    async def alarmed(self) -> Sequence[str]:
+        return [str(row["sale_id"]) for row in await self._database.fetch(_SQL["alarmed"])]
 
     async def alerts(self, sale_id: str, *, limit: int) -> Sequence[Alert]:
         if not is_id(sale_id):

@@ -8,6 +8,7 @@ Read next: `failures.py`.
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -33,6 +34,7 @@ READERS_MAX: Final = 8
 WRITERS_MAX: Final = 8
 """Writers of one sale wait for each other in PostgreSQL: more connections would only wait there instead of here."""
 _STATEMENTS_CACHED: Final = 256
+_SHARES_KEPT: Final = 15
 _CLOSE_GRACE_S: Final = 5.0
 _SYNC_WAIT_ENDED: Final = frozenset({"01000", "57P01"})
 """Warnings of a commit that is durable here and not, or not surely, on the standby that should have it too."""
@@ -70,6 +72,7 @@ class Database:
         self._connections_max = pool.get_max_size() + writers_max
         self._calls = 0
         self._calls_peak = 0
+        self._shares: deque[float] = deque(maxlen=_SHARES_KEPT)
 
     @property
     def calls(self) -> int:
@@ -81,6 +84,12 @@ class Database:
         some waited."""
         peak, self._calls_peak = self._calls_peak, self._calls
         return peak / self._connections_max
+
+    def worst_share(self) -> float:
+        """The worst of the last fifteen times that this was asked: of half a minute, if it is asked every two seconds,
+        so that whoever looks twice a minute misses nothing."""
+        self._shares.append(self.take_share())
+        return max(self._shares)
 
     @contextmanager
     def _counted(self) -> Generator[None]:

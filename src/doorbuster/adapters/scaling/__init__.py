@@ -18,9 +18,10 @@ def build_scaler(settings: Settings) -> Scaler | None:
                 raise ValueError("DOORBUSTER_SCALE is `command`; set DOORBUSTER_SCALE_COMMAND")
             return CommandScaler(shlex.split(settings.scale_command))
         case "webhook":
-            if not settings.scale_webhook_url.startswith(("http://", "https://")):
+            url = settings.scale_webhook_url.get_secret_value()
+            if not url.startswith(("http://", "https://")):
                 raise ValueError("DOORBUSTER_SCALE is `webhook`; set DOORBUSTER_SCALE_WEBHOOK_URL to an address")
-            return WebhookScaler(settings.scale_webhook_url)
+            return WebhookScaler(url)
         case "kubernetes":
             from doorbuster.adapters.scaling.kubernetes import KubernetesScaler  # noqa: PLC0415 - an extra
 

@@ -197,10 +197,11 @@ class ValkeyStockStore:
         await self._on_key(sale_id, "UNLINK", NAMES[0], others)
 
     async def memory(self, sale_id: str) -> tuple[int, int]:
-        """Bytes used by the server that has this sale, and how many it may use (0: no limit)."""
+        """Bytes used by the server that has this sale, and how many it may use, without a limit those of its machine;
+        0: it does not say."""
         answer = await self._calls.run(sale_keys(sale_id).slot, ("INFO", "memory"))
         info = read_info(answer.reply)
-        return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+        return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0))
 
     # ------------------------------------------------------------------------------------------------ calling
 

@@ -28,6 +28,9 @@ select resolve_page($1, $2) as resolved
 -- name: claim
 select key, sale_id, title, text, severity, resolved_at is not null as resolved from claim_pages($1, $2)
 
+-- name: matters
+select key, sale_id, title, text, severity, false as resolved from pages where resolved_at is null
+
 -- name: reached
 update pages set
     paged_at = clock_ms(), reached = $2,

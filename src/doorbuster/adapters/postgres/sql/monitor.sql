@@ -26,7 +26,9 @@ select
     coalesce((
         select greatest(0, ms(clock_ms()) - ms(min(r.created_at))) from sale_releases r where r.sale_id = $1
     ), 0)::float as recirculation_lag_ms,
-    (select count(*) from sale_log l where l.sale_id = $1 and l.seq > $2 and l.kind = 'reserved')::float as granted,
+    (
+        select count(*) from sale_log l where l.sale_id = $1 and l.seq > $2 and l.seq <= $3 and l.kind = 'reserved'
+    )::float as granted,
     (select count(*) from payments p where p.sale_id = $1 and p.quarantined_at is not null)::float as quarantined,
     (
         select count(*)::float / current_setting('max_connections')::float from pg_stat_activity
@@ -47,6 +49,9 @@ select alert from sale_alerts where sale_id = $1 and resolved_at is null
 -- name: note_alerts
 select note_alerts($1, $2)
 
+-- name: alarmed
+select distinct sale_id from sale_alerts where resolved_at is null
+
 -- name: alerts
 select alert from sale_alerts
 where sale_id = $1 and alert ->> 'fired_ms' is not null
@@ -62,5 +67,13 @@ old_traffic as (
 ),
 old_gates as (
     delete from gate_beats where beat_at < clock_ms() - interval '1 day' returning 1
+),
+old_alerts as (
+    delete from sale_alerts where resolved_at < clock_ms() - interval '30 days' returning 1
+),
+old_pages as (
+    delete from pages where resolved_at < clock_ms() - interval '30 days' returning 1
 )
-select (select count(*) from old_samples) + (select count(*) from old_traffic) + (select count(*) from old_gates) as gone
+select
+    (select count(*) from old_samples) + (select count(*) from old_traffic) + (select count(*) from old_gates)
+    + (select count(*) from old_alerts) + (select count(*) from old_pages) as gone
