@@ -46,7 +46,8 @@ class Day:
         self._world = world
         self._fetcher = HttpFetcher()
         self._mailer = build_mailer(settings)
-        pager = OnCallPager(settings.on_call_urls.get_secret_value().split(), self._mailer)
+        # A mailer of its own: a page waits behind no waitlist.
+        pager = OnCallPager(settings.on_call_urls.get_secret_value().split(), build_mailer(settings))
         self.on_call = OnCall(PostgresPages(world.database), pager)
         self._scaling = Scaling(
             fleet=world.fleet,
@@ -107,7 +108,7 @@ class Day:
             clock=world.clock,
             ids=world.ids,
         )
-        return NotifierAgent(sender, world.clock, rate_per_second, f"notifier-{channel}")
+        return NotifierAgent(sender, world.clock, rate_per_second, f"notifier-{channel}", self.on_call)
 
     def _monitor(self) -> MonitorAgent:
         world = self._world
