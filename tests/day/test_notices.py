@@ -264,6 +264,32 @@ async def test_what_somebody_reads(bench: LedgerBench, post: Post) -> None:
     assert await bench.ledger.waitlist.unsubscribe(link.rpartition("/")[2])
 
 
+async def test_words_are_true_when_they_are_sent(bench: LedgerBench, post: Post) -> None:
+    sale = await listed(bench, 2)
+    steps = Notifying(bench.ledger.notices, bench.ledger.clock)
+    await steps.in_an_hour(asked(bench, sale))
+    await bench.ledger.advance_ms(12 * MINUTE)
+    await sender(bench, smtp(post)).run_once()
+    await bench.ledger.advance_ms(45 * MINUTE)
+    await steps.in_five_minutes(asked(bench, sale))
+    await sender(bench, smtp(post)).run_once()
+    await bench.ledger.notices.queue(sale.sale_id, NoticeKind.LOST, bench.now_ms() + HOUR)
+    await sender(bench, smtp(post)).run_once()
+
+    early, late, over = post.to("u0@example.com")
+
+    assert [mail["Subject"] for mail in (early, late, over)] == [
+        "In 48 minutes: <b>Lamp</b>",
+        "In 3 minutes: <b>Lamp</b>",
+        "The sale is over: <b>Lamp</b>",
+    ]
+    for part in early.iter_parts():
+        assert "The sale begins in 48 minutes." in part.get_content()
+        assert "Starts: " in part.get_content()
+    assert not any("Starts: " in part.get_content() for part in over.iter_parts())
+    assert await steps.results(sale.sale_id) == {"lost_mails_sent": 2}
+
+
 async def test_reminder_is_skipped_when_it_is_too_late_or_for_nobody(bench: LedgerBench) -> None:
     steps = Notifying(bench.ledger.notices, bench.ledger.clock)
     empty = await bench.sale(start_ms=bench.now_ms() + HOUR, end_ms=bench.now_ms() + 2 * HOUR)

@@ -141,6 +141,12 @@ class Notifying:
             if count
         }
 
+    async def results(self, sale_id: str) -> Detail:
+        """The same of all that is told of how it ended."""
+        kinds = (NoticeKind.WON, NoticeKind.LOST, NoticeKind.ABORTED)
+        found = [(kind, await self.progress(sale_id, kind)) for kind in kinds]
+        return {f"{kind.value}_{what}": count for kind, detail in found for what, count in detail.items()}
+
     async def _remind(self, asked: Asked, kind: NoticeKind) -> Detail:
         until = worth_sending_until(kind, asked.sale, asked.now_ms)
         if asked.now_ms >= until:
