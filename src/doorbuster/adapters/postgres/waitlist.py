@@ -15,6 +15,8 @@ from doorbuster.domain.push import Subscription
 from doorbuster.engine.notifying import Notice, Sending
 
 _SQL: Final = load("waitlist.sql")
+_WAITING_MAX: Final = 20_000
+"""Who would wait behind so many is told at once to come again."""
 _Joining: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None]
 """A row of what the function takes: sale, buyer, address, and the three parts of a browser's subscription."""
 
@@ -24,7 +26,9 @@ class PostgresWaitlist:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._lane: Lane[_Joining, bool] = Lane(self._join_many, lambda joining: f"{joining[0]} {joining[1]}")
+        self._lane: Lane[_Joining, bool] = Lane(
+            self._join_many, lambda joining: f"{joining[0]} {joining[1]}", waiting_max=_WAITING_MAX
+        )
 
     async def join(self, sale_id: str, user_id: str, email: str | None, push: Subscription | None = None) -> bool:
         if push is None:
