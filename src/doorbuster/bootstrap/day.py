@@ -5,6 +5,8 @@ Owns: the parts of a worker that only the day needs. Read next: `engine/running.
 
 from collections.abc import Callable, Mapping, Sequence
 
+import structlog
+
 from doorbuster import tracing
 from doorbuster.adapters.fetching import HttpFetcher
 from doorbuster.adapters.notify import build_mailer, build_vapid
@@ -36,6 +38,8 @@ from doorbuster.engine.running import DayRunner
 from doorbuster.engine.scaling import Scaling
 from doorbuster.engine.wrapping_up import WrapUp
 from doorbuster.rehearsal.process import CrowdProcess
+
+log = structlog.get_logger(__name__)
 
 
 class Day:
@@ -90,10 +94,14 @@ class Day:
     def _notifiers(self) -> Sequence[Agent]:
         """Without a push key this worker leaves what is for browsers to others."""
         settings, letters = self._world.settings, Letters(self._world.settings)
+        if not settings.smtp_url.get_secret_value():
+            log.warning("mails are files and reach nobody: DOORBUSTER_SMTP_URL is not set")
         by_mail = self._notifier(Channel.MAIL, ByMail(letters, self._mailer), settings.mail_rate_per_second)
         vapid = build_vapid(settings)
         if vapid is None:
             return (by_mail,)
+        if vapid.subject.endswith("@localhost"):
+            log.warning("Apple's push service refuses who is at localhost: set DOORBUSTER_PUSH_SUBJECT")
         by_push = ByPush(letters, WebPusher(vapid))
         return by_mail, self._notifier(Channel.PUSH, by_push, settings.push_rate_per_second)
 
