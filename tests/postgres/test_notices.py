@@ -12,7 +12,7 @@ from postgres.ledger import Ledger, an_id, ledger_at
 
 async def test_who_was_told_before_the_upgrade_is_not_told_again(empty_url: str) -> None:
     script = offline_sql()
-    [cut] = re.finditer(r"-- Running upgrade \d+ -> 0019", script)
+    [cut] = re.finditer(r"-- Running upgrade \d+ -> 0024", script)
     sale_id = an_id()
     sql = await asyncpg.connect(empty_url)
     await sql.execute(script[: cut.start()] + "\ncommit;")

@@ -1,6 +1,6 @@
 """Waitlists and notices in PostgreSQL: implements `engine.waitlist.WaitlistStore` and `engine.notifying.NoticeStore`.
 
-Owns: the batching of those who join in one moment. Read next: `migrations/sql/0019_notices.sql`.
+Owns: the batching of those who join in one moment. Read next: `migrations/sql/0024_notices.sql`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,7 +3,7 @@
 from doorbuster.adapters.postgres.migrations.steps import execute_files
 
 revision = "0021"
-down_revision = "0019"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 

@@ -2,11 +2,11 @@
 
 from doorbuster.adapters.postgres.migrations.steps import execute_files
 
-revision = "0019"
-down_revision = "0018"
+revision = "0024"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    execute_files("0019_notices.sql")
+    execute_files("0024_notices.sql")
