@@ -80,8 +80,8 @@ class Settings(BaseSettings):
     not fetched, whole addresses are."""
 
     smtp_url: SecretStr = SecretStr("")
-    """smtp://user:password@host:587 (STARTTLS where offered), smtps://… (TLS), or smtp+plain://… (neither); empty:
-    mails are written to files in data_dir/mail."""
+    """smtp://user:password@host:587 (STARTTLS: where offered, always for a password), smtps://… (TLS), or
+    smtp+plain://… (neither); empty: mails are written to files in data_dir/mail."""
     mail_from: str = "Doorbuster <doorbuster@localhost>"
     mail_rate_per_second: Annotated[float, Field(gt=0, le=100_000)] = 50.0
     """Mails of one worker; providers state what they take."""

@@ -208,16 +208,16 @@ async def later_browser_replaces_the_one_before(bench: LedgerBench) -> None:
 
 @waitlists
 async def browser_with_new_keys_is_told_with_those(bench: LedgerBench) -> None:
-    """Even what was queued before; two buyers may share a browser, in one moment too."""
+    """Even what was queued before; two buyers may share a browser, in one moment too, which is told once."""
     sale = await listed(bench)
     await bench.ledger.waitlist.join(sale.sale_id, "ann", None, browser("phone"))
     await queue(bench, sale)
     anew = Subscription(endpoint=browser("phone").endpoint, p256dh="another key", auth="another")
     joining = (bench.ledger.waitlist.join(sale.sale_id, user, None, anew) for user in ("ann", "bob"))
     assert await asyncio.gather(*joining) == [False, True]
-    await queue(bench, sale)
+    assert await queue(bench, sale) == 0
 
-    assert [notice.push for notice in await claim(bench, channel=Channel.PUSH)] == [anew, anew]
+    assert [notice.push for notice in await claim(bench, channel=Channel.PUSH)] == [anew]
 
 
 @waitlists
@@ -252,3 +252,115 @@ async def channels_do_not_wait_for_each_other(bench: LedgerBench) -> None:
     assert [notice.user_id for notice in await claim(bench, limit=5)] == ["ann"]
     assert [notice.user_id for notice in await claim(bench, limit=5, channel=Channel.PUSH)] == ["ann"]
     assert await states(bench, sale) == {NoticeState.EXPIRED: 20, NoticeState.SENDING: 1}
+
+
+@waitlists
+async def sale_that_is_put_off_reminds_anew(bench: LedgerBench) -> None:
+    """Who was told of the old start is told of the new one, and what waits for the old one is not sent."""
+    sale = await listed(bench, "ann", "bob")
+    await queue(bench, sale)
+    [told] = await claim(bench, lease := bench.ids.new_id(), limit=1)
+    assert told.start_ms == sale.start_ms
+    await bench.ledger.notices.record(lease, [Sending(notice_id=told.notice_id, state=NoticeState.SENT)])
+
+    later = bench.terms(start_ms=sale.start_ms + HOUR, end_ms=sale.end_ms + HOUR)
+    put_off = await bench.sales.change(sale.sale_id, later, await bench.current(sale), ACTOR)
+    assert isinstance(put_off, Sale)
+
+    assert not await claim(bench)
+    assert await states(bench, sale) == {NoticeState.SENT: 1, NoticeState.EXPIRED: 1}
+    assert await queue(bench, put_off) == 2
+    assert await queue(bench, put_off) == 0
+    assert [notice.start_ms for notice in await claim(bench)] == [put_off.start_ms] * 2
+
+
+@waitlists
+async def reminder_queued_for_a_start_that_is_no_more_is_not_sent(bench: LedgerBench) -> None:
+    """Its step had read the sale before it was moved."""
+    sale = await listed(bench, "ann")
+    await bench.ledger.notices.queue(sale.sale_id, NoticeKind.HOUR, bench.now_ms() + HOUR, sale.start_ms - MINUTE)
+
+    assert not await claim(bench)
+    assert await states(bench, sale) == {NoticeState.EXPIRED: 1}
+
+
+@waitlists
+async def nobody_is_reminded_of_a_sale_that_is_called_off_or_has_begun(bench: LedgerBench) -> None:
+    aborted, opened = await listed(bench, "ann"), await listed(bench, "bob")
+    for sale in (aborted, opened):
+        await queue(bench, sale, NoticeKind.MINUTES)
+    await bench.sales.move(aborted.sale_id, SaleStatus.CANCELLED, ACTOR)
+    await bench.sales.move(opened.sale_id, SaleStatus.ACTIVE, ACTOR, start_now=True)
+    await queue(bench, aborted, NoticeKind.ABORTED)
+
+    assert [notice.kind for notice in await claim(bench)] == [NoticeKind.ABORTED]
+
+    for sale in (aborted, opened):
+        assert await states(bench, sale, NoticeKind.MINUTES) == {NoticeState.EXPIRED: 1}
+
+
+@waitlists
+async def results_of_a_sale_let_reminders_of_another_go_first(bench: LedgerBench) -> None:
+    over, next_one = await listed(bench, *(f"u{number}" for number in range(10))), await listed(bench, "ann")
+    await queue(bench, over, NoticeKind.LOST)
+    await bench.ledger.advance_ms(1)
+    await queue(bench, next_one, NoticeKind.MINUTES)
+
+    first, second = await claim(bench, limit=1), await claim(bench, limit=20)
+
+    assert [notice.user_id for notice in first] == ["ann"]
+    assert [notice.kind for notice in second] == [NoticeKind.LOST] * 10
+
+
+@waitlists
+async def claim_that_was_not_answered_is_given_again_to_its_lease(bench: LedgerBench) -> None:
+    sale = await listed(bench, "ann", "bob", "eve")
+    await queue(bench, sale)
+    lost = await claim(bench, lease := bench.ids.new_id(), limit=2)
+
+    assert await claim(bench, lease, limit=2) == lost
+    assert [notice.attempts for notice in lost] == [1, 1]
+    assert len(await claim(bench)) == 1
+
+
+@waitlists
+async def try_that_was_none_is_not_counted(bench: LedgerBench) -> None:
+    sale = await listed(bench, "ann")
+    await queue(bench, sale)
+    for _ in range(3):
+        [notice] = await claim(bench, lease := bench.ids.new_id())
+        assert notice.attempts == 1
+        untried = Sending(notice_id=notice.notice_id, state=NoticeState.PENDING, words="away", counts=False)
+        await bench.ledger.notices.record(lease, [untried])
+
+
+@waitlists
+async def who_left_is_told_nothing_and_who_moved_is_told_there(bench: LedgerBench) -> None:
+    """Also of what was queued before."""
+    sale = await listed(bench, "ann", "bob")
+    await bench.ledger.waitlist.join(sale.sale_id, "bob", None, browser("phone"))
+    await queue(bench, sale)
+    await bench.ledger.waitlist.leave(sale.sale_id, "ann")
+    await bench.ledger.waitlist.join(sale.sale_id, "bob", "other@example.com", browser("laptop"))
+
+    assert [notice.email for notice in await claim(bench)] == ["other@example.com"]
+    assert [notice.push for notice in await claim(bench, channel=Channel.PUSH)] == [browser("laptop")]
+
+    assert await states(bench, sale) == {NoticeState.UNSUBSCRIBED: 1, NoticeState.SENDING: 1}
+
+
+@waitlists
+async def address_is_one_however_it_is_spelled(bench: LedgerBench) -> None:
+    """And is told once, however many accounts gave it."""
+    sale = await listed(bench, "ann")
+    joining = [("bob", "Ann@Example.com"), ("eve", "ANN@example.com"), ("dan", "Dan@x.org"), ("den", "dan@X.org")]
+    await asyncio.gather(*(bench.ledger.waitlist.join(sale.sale_id, user, email) for user, email in joining))
+
+    assert await queue(bench, sale) == 2
+    notices = await claim(bench)
+
+    [ann] = [notice for notice in notices if notice.email.lower() == "ann@example.com"]
+    await bench.ledger.waitlist.unsubscribe(ann.token)
+    other = await listed(bench)
+    await bench.ledger.waitlist.join(other.sale_id, "bob", "aNN@EXAMPLE.com")
+    assert await queue(bench, other) == 0

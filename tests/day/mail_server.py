@@ -11,12 +11,13 @@ from aiosmtpd.smtp import SMTP
 
 
 class Post:
-    """`answer` is asked for each recipient and may refuse; `drop_after` mails the connection is cut, once. `held` has
-    the recipients whose mail was begun and is not answered while `hangs`."""
+    """`answer` is asked for each recipient and may refuse, `sender_answer` is for all senders; `drop_after` mails the
+    connection is cut, once. `held` has the recipients whose mail was begun and is not answered while `hangs`."""
 
     def __init__(self) -> None:
         self.mails: list[tuple[str, EmailMessage]] = []
         self.answer: Callable[[str], str] = lambda _: "250 OK"
+        self.sender_answer = "250 OK"
         self.drop_after: int | None = None
         self.hangs = False
         self.held: list[str] = []
@@ -29,6 +30,14 @@ class Post:
     @property
     def recipients(self) -> list[str]:
         return sorted(recipient for recipient, _ in self.mails)
+
+    async def handle_MAIL(  # noqa: N802 - the library's name
+        self, server: Any, session: Any, envelope: Any, address: str, options: Any
+    ) -> str:
+        del server, session, options
+        if self.sender_answer.startswith("250"):
+            envelope.mail_from = address
+        return self.sender_answer
 
     async def handle_RCPT(  # noqa: N802 - the library's name
         self, server: Any, session: Any, envelope: Any, address: str, options: Any

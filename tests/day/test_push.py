@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -252,11 +253,21 @@ async def test_late_reminder_is_not_sent(bench: LedgerBench, service: PushServic
 
 async def test_words_of_the_answers(service: PushService) -> None:
     browser = service.browser("ann")
-    for status, final in ((400, True), (401, True), (403, True), (413, True), (301, True), (500, False), (503, False)):
+    """401 and 403 are about who sends; 429 and 503 about the service."""
+    for status, final, away in (
+        (400, True, False),
+        (401, False, False),
+        (403, False, False),
+        (413, True, False),
+        (301, True, False),
+        (500, False, False),
+        (503, False, True),
+        (429, False, True),
+    ):
         service.answers(status)
         found = await outcome(message(browser))
         assert found is not None
-        assert (found.final, found.gone, found.unsure) == (final, False, False), status
+        assert (found.final, found.away, found.gone, found.unsure) == (final, away, False, False), status
         assert str(found).startswith(str(status))
 
 
@@ -281,6 +292,29 @@ async def test_service_that_is_not_there_and_one_that_hangs() -> None:
         found = await outcome(message(hanging.browser("ann")), timeout_s=0.3)
     assert found is not None
     assert found.unsure, "it may have been taken"
+
+
+@pytest.mark.parametrize("host", ["a..push.example.com", ".push.example.com", "a" * 64 + ".example.com"])
+async def test_host_that_cannot_be_looked_up_takes_no_other_with_it(service: PushService, host: str) -> None:
+    bad = msgspec.structs.replace(service.browser("bad").subscription, endpoint=f"https://{host}/x")
+    pushes = [message(service.browser(f"b{number}")) for number in range(5)]
+    pushes[2] = msgspec.structs.replace(pushes[2], to=bad)
+
+    outcomes = await pusher().send_many(pushes)
+
+    assert len(service.delivered) == 4
+    assert [at for at, found in enumerate(outcomes) if found is not None] == [2]
+
+
+async def test_service_that_hangs_gets_no_whole_batch() -> None:
+    async with push_service() as hanging:
+        hanging.hangs = True
+        vapid = build_vapid(settings())
+        assert vapid is not None
+        hasty = WebPusher(vapid, timeout_s=0.5, batch_s=0.1)
+        outcomes = await hasty.send_many([message(hanging.browser(f"b{number}")) for number in range(40)])
+
+    assert [found.away for found in outcomes if found] == [False] * 32 + [True] * 8
 
 
 async def test_message_too_long_and_broken_keys_are_final(service: PushService) -> None:

@@ -1,10 +1,12 @@
 """Mails over real SMTP: what a server may answer, and what nobody may make of a mail."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from day.mail_server import Post, post_office
+from doorbuster.adapters.notify.files import FileMailer
 from doorbuster.adapters.notify.smtp import SmtpMailer
 from doorbuster.engine.day_ports import Mail, NotSent
 
@@ -50,6 +52,69 @@ async def test_recipient_who_does_not_exist_is_final_and_the_others_get_theirs()
     finals = [outcome.final if outcome else None for outcome in outcomes]
     assert finals == [None, True, None, None, None]
     assert post.recipients == [f"u{number}@example.com" for number in (1, 3, 4, 5)]
+
+
+@pytest.mark.parametrize("bad", ["\u00fc@example.com", "=?utf-8?b??=@example.com"])
+async def test_mail_that_cannot_be_made_takes_no_other_with_it(bad: str) -> None:
+    mails = [mail(number) for number in range(20)]
+    mails[7] = mail(to=bad)
+    async with post_office() as post:
+        outcomes = await mailer(post).send_many(mails)
+
+    finals = [outcome.final for outcome in outcomes if outcome is not None]
+    assert finals == [True]
+    assert len(post.mails) == 19
+
+
+async def test_file_that_cannot_be_made_takes_no_other_with_it(tmp_path: Path) -> None:
+    mails = [mail(1), mail(2, to="=?utf-8?b??=@example.com"), mail(3)]
+
+    outcomes = await FileMailer(tmp_path, sender="shop@example.com").send_many(mails)
+
+    assert [outcome.final if outcome else None for outcome in outcomes] == [None, True, None]
+
+
+@pytest.mark.parametrize("answer", ["550 who are you", "451 not now", "530 log in first"])
+async def test_server_that_takes_nothing_from_the_sender_says_nothing_of_the_recipients(answer: str) -> None:
+    async with post_office() as post:
+        post.sender_answer = answer
+
+        outcomes = await mailer(post).send_many([mail(1), mail(2)])
+
+    assert [(outcome.away, outcome.final) for outcome in outcomes if outcome] == [(True, False)] * 2
+
+
+async def test_server_that_hangs_gets_no_whole_batch() -> None:
+    """What was not begun in time is given back; each that was begun may have arrived."""
+    async with post_office() as post:
+        post.hangs = True
+        hasty = SmtpMailer(post.url, sender="shop@example.com", timeout_s=0.5, batch_s=0.1)
+
+        outcomes = await hasty.send_many([mail(number) for number in range(12)])
+
+    assert [outcome.unsure for outcome in outcomes if outcome] == [True] * 4 + [False] * 8
+    assert all(outcome and outcome.away for outcome in outcomes[4:])
+
+
+async def test_password_is_told_to_nobody_in_clear() -> None:
+    async with post_office() as post:
+        url = post.url.replace("smtp+plain://", "smtp://ann:secret@")
+
+        [outcome] = await SmtpMailer(url, sender="shop@example.com", timeout_s=5).send_many([mail()])
+
+    assert outcome is not None
+    assert outcome.away
+    assert "STARTTLS" in str(outcome)
+
+
+async def test_bodies_are_in_seven_bits() -> None:
+    """Nobody is asked whether he takes eight."""
+    async with post_office() as post:
+        await mailer(post).send(Mail(to="ann@example.com", subject="x", text="St\u00e5hl", html="<p>S\u00f6hne</p>"))
+
+    [found] = post.to("ann@example.com")
+    assert {part["Content-Transfer-Encoding"] for part in found.iter_parts()} <= {"base64", "quoted-printable"}
+    assert [part.get_content().strip() for part in found.iter_parts()] == ["St\u00e5hl", "<p>S\u00f6hne</p>"]
 
 
 async def test_server_that_is_busy_is_not_final() -> None:

@@ -91,7 +91,7 @@ async def test_who_was_being_told_when_the_worker_died_is_not_told_twice(stage: 
     await until(lambda: stage.post.mails and stage.push.delivered, within=30, what="the next one is told")
     assert stage.post.recipients == ["eve@example.com"]
     [got] = stage.push.delivered
-    assert eve.read(got.body)["notification"]["title"] == "In an hour: Sneaker"
+    assert eve.read(got.body)["notification"]["title"] == "In 50 minutes: Sneaker"
 
 
 async def test_step_whose_worker_died_is_done_by_the_next_one(stage: Stage) -> None:

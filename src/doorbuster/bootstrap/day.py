@@ -5,6 +5,8 @@ Owns: the parts of a worker that only the day needs. Read next: `engine/running.
 
 from collections.abc import Callable, Mapping, Sequence
 
+import structlog
+
 from doorbuster import tracing
 from doorbuster.adapters.fetching import HttpFetcher
 from doorbuster.adapters.notify import build_mailer, build_vapid
@@ -37,6 +39,8 @@ from doorbuster.engine.scaling import Scaling
 from doorbuster.engine.wrapping_up import WrapUp
 from doorbuster.rehearsal.process import CrowdProcess
 
+log = structlog.get_logger(__name__)
+
 
 class Day:
     """`stop` gives up what is under way; another worker goes on with it."""
@@ -46,7 +50,8 @@ class Day:
         self._world = world
         self._fetcher = HttpFetcher()
         self._mailer = build_mailer(settings)
-        pager = OnCallPager(settings.on_call_urls.get_secret_value().split(), self._mailer)
+        # A mailer of its own: a page waits behind no waitlist.
+        pager = OnCallPager(settings.on_call_urls.get_secret_value().split(), build_mailer(settings))
         self.on_call = OnCall(PostgresPages(world.database), pager)
         self._scaling = Scaling(
             fleet=world.fleet,
@@ -90,10 +95,14 @@ class Day:
     def _notifiers(self) -> Sequence[Agent]:
         """Without a push key this worker leaves what is for browsers to others."""
         settings, letters = self._world.settings, Letters(self._world.settings)
+        if not settings.smtp_url.get_secret_value():
+            log.warning("mails are files and reach nobody: DOORBUSTER_SMTP_URL is not set")
         by_mail = self._notifier(Channel.MAIL, ByMail(letters, self._mailer), settings.mail_rate_per_second)
         vapid = build_vapid(settings)
         if vapid is None:
             return (by_mail,)
+        if vapid.subject.endswith("@localhost"):
+            log.warning("Apple's push service refuses who is at localhost: set DOORBUSTER_PUSH_SUBJECT")
         by_push = ByPush(letters, WebPusher(vapid))
         return by_mail, self._notifier(Channel.PUSH, by_push, settings.push_rate_per_second)
 
@@ -108,7 +117,7 @@ class Day:
             clock=world.clock,
             ids=world.ids,
         )
-        return NotifierAgent(sender, world.clock, rate_per_second, f"notifier-{channel}")
+        return NotifierAgent(sender, world.clock, rate_per_second, f"notifier-{channel}", self.on_call)
 
     def _monitor(self) -> MonitorAgent:
         world = self._world

@@ -118,6 +118,7 @@ class World:
         return {
             StepName.NOTIFY_1H: lambda sale_id: self.notifying.progress(sale_id, NoticeKind.HOUR),
             StepName.NOTIFY_5M: lambda sale_id: self.notifying.progress(sale_id, NoticeKind.MINUTES),
+            StepName.SETTLE: self.notifying.results,
         }
 
 

@@ -1,7 +1,8 @@
 """What people on a waitlist are told, by mail and by web push: which kinds there are, until when each is worth sending,
 when it is tried again.
 
-Owns: the rules. Keeps: nobody is told twice; a reminder that is late is not sent. Read next: `engine/notifying.py`.
+Owns: the rules. Keeps: nobody is told twice; a reminder that is late, or of a start that was put off, is not sent. Read
+next: `engine/notifying.py`.
 """
 
 import re
@@ -13,6 +14,8 @@ from doorbuster.domain.sale import Sale
 EMAIL_LENGTH_MAX: Final = 254
 """RFC 5321, less the angle brackets."""
 TRIES: Final = 8
+"""Of a notice that its receiver puts off. A server that is away is not counted: only time ends that."""
+AWAY_MS: Final = 20_000
 _PAUSE_MS: Final = 5_000
 _PAUSE_MS_MAX: Final = 300_000
 _AFTERWARDS_MS: Final = 3 * 86_400_000
@@ -26,6 +29,9 @@ class NoticeKind(StrEnum):
     WON = "won"
     LOST = "lost"
     ABORTED = "aborted"
+
+
+REMINDERS: Final = (NoticeKind.HOUR, NoticeKind.MINUTES)
 
 
 class Channel(StrEnum):

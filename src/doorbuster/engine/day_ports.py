@@ -67,15 +67,24 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
 class NotSent(Exception):
     """Nobody got it. `final`: a repeat would fail alike (an address that does not exist). `unsure`: the connection
     broke when it was all said; it may have arrived. `gone`: whoever it was for wants no more of them.
+    `away`: it is the sender's or its server's own trouble, and says nothing of whom it was for.
     `pause_ms`: not before that, says the receiver."""
 
     def __init__(
-        self, words: str, *, final: bool = False, unsure: bool = False, gone: bool = False, pause_ms: int = 0
+        self,
+        words: str,
+        *,
+        final: bool = False,
+        unsure: bool = False,
+        gone: bool = False,
+        away: bool = False,
+        pause_ms: int = 0,
     ) -> None:
         super().__init__(words)
         self.final = final
         self.unsure = unsure
         self.gone = gone
+        self.away = away
         self.pause_ms = pause_ms
 
 

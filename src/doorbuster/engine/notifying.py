@@ -1,8 +1,8 @@
 """Tells people on a waitlist: queues what they are to be told, and sends it.
 
 Owns: the steps of the day that tell people, and the sending, by mail and by web push. A notice is marked before it is
-sent, and one whose sender died is never sent again: a reminder less is better than two. Read next:
-`adapters/notify/`, `agents/notifier.py`.
+sent, and one whose sender died is never sent again: a reminder less is better than two. Keeps: what a sender took and
+did not begin to send goes back, whatever the store says meanwhile. Read next: `adapters/notify/`, `agents/notifier.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,33 +10,46 @@ from typing import Final, Protocol
 
 import msgspec
 
-from doorbuster.domain.notices import Channel, NoticeKind, NoticeState, pause_after, worth_sending_until
+from doorbuster.domain.notices import (
+    AWAY_MS,
+    REMINDERS,
+    Channel,
+    NoticeKind,
+    NoticeState,
+    pause_after,
+    worth_sending_until,
+)
 from doorbuster.domain.plan import Plan
 from doorbuster.domain.push import Subscription
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import SaleStatus
 from doorbuster.engine.day_ports import Asked, Detail, NotSent, StepSkipped
-from doorbuster.engine.ports import Clock, Ids, SaleStore
+from doorbuster.engine.ports import Clock, Ids, OutcomeUnknown, SaleStore, StoreUnavailable
 from doorbuster.engine.timeline_ports import TimelineStore
 
-LEASE_MS: Final = 120_000
-"""Longer than a batch takes at the slowest rate that a server is asked with."""
+LEASE_MS: Final = 600_000
+"""Senders give back what is left of a batch after a minute; the rest of this is for a ledger that is away when the
+outcomes are to be written."""
 BATCH: Final = 100
 PAUSE_ASKED_MS_MAX: Final = 3_600_000
 """A receiver that asks for more is asked again in an hour all the same."""
+_MANY: Final = 10
+"""So many who are put off at once are no accident of theirs."""
 _SALES_KEPT: Final = 1_000
 _PLURALS: Final = {Channel.MAIL: "mails", Channel.PUSH: "pushes"}
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """For an address or for a browser, as its channel has it; the other is empty. `token` names the address in the
-    link that ends all mails to it. `expires_ms`: it is worth nothing after."""
+    link that ends all mails to it. `expires_ms`: it is worth nothing after. `start_ms`: the start that a reminder is
+    of; 0 for others."""
 
     notice_id: int
     sale_id: str
     user_id: str
     kind: NoticeKind
     expires_ms: int
+    start_ms: int
     attempts: int
     email: str = ""
     token: str = ""
@@ -52,12 +65,14 @@ class Letter(msgspec.Struct, frozen=True):
 
 
 class Sending(msgspec.Struct, frozen=True, kw_only=True):
-    """How it went with one notice. A browser that is `unsubscribed` is sent nothing any more."""
+    """How it went with one notice. A browser that is `unsubscribed` is sent nothing any more. `counts` False: the try
+    was none, for it never came to the receiver."""
 
     notice_id: int
     state: NoticeState
     words: str = ""
     pause_ms: int = 0
+    counts: bool = True
 
 
 class NoticeStore(Protocol):
@@ -65,13 +80,16 @@ class NoticeStore(Protocol):
 
     async def people(self, sale_id: str) -> int: ...
 
-    async def queue(self, sale_id: str, kind: NoticeKind, expires_ms: int) -> int:
-        """One notice on each channel for everybody on the sale's waitlist that it is for; who has one gets no second.
-        Returns how many were made now."""
+    async def queue(self, sale_id: str, kind: NoticeKind, expires_ms: int, start_ms: int | None = None) -> int:
+        """One notice on each channel for everybody on the sale's waitlist that it is for; who has one gets no second,
+        nor has an address or a browser that several gave. A reminder is one of a start: `start_ms`, or the sale's as it
+        is now. Returns how many were made now."""
         ...
 
     async def claim(self, lease: str, channel: Channel, *, lease_ms: int, limit: int) -> Sequence[Notice]:
-        """Take notices to send; each is taken once. What is too late, or whose sender was not heard of, is closed."""
+        """Take notices to send, reminders and what is called off before results; each is taken once, and once more by
+        the same lease alone. Each goes where its buyer wants it now. What is too late, of a start that is not the
+        sale's, of a buyer who left, or whose sender was not heard of, is closed."""
         ...
 
     async def record(self, lease: str, sendings: Sequence[Sending]) -> None: ...
@@ -123,6 +141,12 @@ class Notifying:
             if count
         }
 
+    async def results(self, sale_id: str) -> Detail:
+        """The same of all that is told of how it ended."""
+        kinds = (NoticeKind.WON, NoticeKind.LOST, NoticeKind.ABORTED)
+        found = [(kind, await self.progress(sale_id, kind)) for kind in kinds]
+        return {f"{kind.value}_{what}": count for kind, detail in found for what, count in detail.items()}
+
     async def _remind(self, asked: Asked, kind: NoticeKind) -> Detail:
         until = worth_sending_until(kind, asked.sale, asked.now_ms)
         if asked.now_ms >= until:
@@ -130,7 +154,10 @@ class Notifying:
         people = await self._store.people(asked.sale.sale_id)
         if not people:
             raise StepSkipped("nobody is on the waitlist")
-        return {"people": people, "queued": await self._store.queue(asked.sale.sale_id, kind, until)}
+        return {"people": people, "queued": await self._queue(asked.sale, kind, until)}
+
+    async def _queue(self, sale: Sale, kind: NoticeKind, until: int) -> int:
+        return await self._store.queue(sale.sale_id, kind, until, sale.start_ms)
 
 
 class NoticeSender:
@@ -155,28 +182,52 @@ class NoticeSender:
         self._clock = clock
         self._ids = ids
         self._known: dict[str, tuple[Sale, Plan]] = {}
+        self._lease = ""
+        """Of a claim that was not answered: it may have taken some."""
+        self._owed: list[tuple[str, Sequence[Sending]]] = []
+        """What is not written yet, by lease."""
+        self.trouble = ""
+        """What it said, if it is nothing about those it was for."""
         self.down = False
         """The last batch reached nobody: there is no use in taking the next one at once."""
 
     async def run_once(self, limit: int = BATCH) -> Mapping[str, int]:
-        lease = self._ids.new_id()
+        await self._write()
+        lease = self._lease = self._lease or self._ids.new_id()
         notices = await self._store.claim(lease, self._channel, lease_ms=LEASE_MS, limit=limit)
+        self._lease = ""
         if not notices:
             return {}
-        letters = [Letter(notice, *await self._about(notice.sale_id)) for notice in notices]
+        try:
+            letters = [Letter(notice, *await self._about(notice)) for notice in notices]
+        except (StoreUnavailable, OutcomeUnknown):
+            untried = NotSent("the ledger did not answer", away=True)
+            self._owed.append((lease, [self._sending(notice, untried) for notice in notices]))
+            raise
         outcomes = await self._deliver(letters, self._clock.now_ms())
-        sendings = [self._sending(notice, problem) for notice, problem in zip(notices, outcomes, strict=True)]
-        await self._store.record(lease, sendings)
         self.down = all(problem is not None and not problem.final for problem in outcomes)
+        ours = self.down and (len(outcomes) >= _MANY or all(problem and problem.away for problem in outcomes))
+        self.trouble = str(outcomes[0]) if ours else ""
+        sendings = [self._sending(notice, problem) for notice, problem in zip(notices, outcomes, strict=True)]
+        self._owed.append((lease, sendings))
+        await self._write()
         sent = sum(sending.state is NoticeState.SENT for sending in sendings)
         later = sum(sending.state is NoticeState.PENDING for sending in sendings)
         return {"sent": sent, "refused": len(sendings) - sent - later, "later": later}
+
+    async def _write(self) -> None:
+        """What went wrong is tried before the next claim."""
+        while self._owed:
+            await self._store.record(*self._owed[0])
+            self._owed.pop(0)
 
     def _sending(self, notice: Notice, problem: NotSent | None) -> Sending:
         if problem is None:
             return Sending(notice_id=notice.notice_id, state=NoticeState.SENT)
         words = str(problem)[:200]
-        pause = pause_after(notice.attempts, self._ids.jitter())
+        pause = int(AWAY_MS * (0.5 + self._ids.jitter()))
+        if not problem.away:
+            pause = pause_after(notice.attempts, self._ids.jitter())
         if problem.gone:
             state = NoticeState.UNSUBSCRIBED
         elif problem.unsure:
@@ -185,12 +236,21 @@ class NoticeSender:
             state = NoticeState.REFUSED
         else:
             pause_ms = max(pause, min(problem.pause_ms, PAUSE_ASKED_MS_MAX))
-            return Sending(notice_id=notice.notice_id, state=NoticeState.PENDING, words=words, pause_ms=pause_ms)
+            return Sending(
+                notice_id=notice.notice_id,
+                state=NoticeState.PENDING,
+                words=words,
+                pause_ms=pause_ms,
+                counts=not problem.away,
+            )
         return Sending(notice_id=notice.notice_id, state=state, words=words)
 
-    async def _about(self, sale_id: str) -> tuple[Sale, Plan]:
-        """As it was when a mail about it was written lately: a title costs no query."""
-        if sale_id not in self._known:
+    async def _about(self, notice: Notice) -> tuple[Sale, Plan]:
+        """As it was when a mail about it was written lately: a title costs no query. A start that is not the one of the
+        reminder is out of date: the claim looked."""
+        sale_id = notice.sale_id
+        known = self._known.get(sale_id)
+        if known is None or (notice.kind in REMINDERS and known[0].start_ms != notice.start_ms):
             sale = await self._sales.get(sale_id)
             assert sale is not None, "a notice of a sale that is not there"
             while len(self._known) >= _SALES_KEPT:

@@ -16,8 +16,7 @@ class ByMail:
         self._mailer = mailer
 
     async def __call__(self, letters: Sequence[Letter], now_ms: int) -> Sequence[NotSent | None]:
-        del now_ms
-        return await self._mailer.send_many([self._letters.compose(letter) for letter in letters])
+        return await self._mailer.send_many([self._letters.compose(letter, now_ms) for letter in letters])
 
 
 class ByPush:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from doorbuster.adapters.notify.messages import message_of
+from doorbuster.adapters.notify.messages import UNWRITABLE, message_of
 from doorbuster.adapters.system import wall_ms
 from doorbuster.engine.day_ports import Mail, NotSent
 
@@ -40,8 +40,8 @@ class FileMailer:
             draft = self._folder / f".{name}.new"
             draft.write_bytes(content)
             draft.replace(self._folder / f"{name}.eml")  # whoever reads it reads all of it
-        except ValueError as problem:
-            return NotSent(f"no mail can be made of it: {problem}", final=True)
         except OSError as problem:
-            return NotSent(f"{self._folder} cannot be written: {problem.strerror}")
+            return NotSent(f"{self._folder} cannot be written: {problem.strerror}", away=True)
+        except UNWRITABLE as problem:  # whatever is wrong with one mail, the others of its batch are written
+            return NotSent(f"no mail can be made of it: {type(problem).__name__}", final=True)
         return None

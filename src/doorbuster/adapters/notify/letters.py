@@ -13,28 +13,25 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from doorbuster.config import Settings
-from doorbuster.domain.notices import NoticeKind
+from doorbuster.domain.money import amount
+from doorbuster.domain.notices import REMINDERS, NoticeKind
 from doorbuster.domain.plan import Plan
 from doorbuster.domain.push import encoded
 from doorbuster.engine.day_ports import Mail, Push
 from doorbuster.engine.notifying import Letter
 
 _WORDS: Final = {
-    NoticeKind.HOUR: ("In an hour: {title}", "The sale begins in an hour."),
-    NoticeKind.MINUTES: ("In five minutes: {title}", "The sale begins in five minutes."),
     NoticeKind.WON: ("It is yours: {title}", "You bought it. Thank you for being there."),
-    NoticeKind.LOST: ("The sale is over: {title}", "The sale is over, and this time it went to others."),
+    NoticeKind.LOST: ("The sale is over: {title}", "The sale is over, and no order of yours stands."),
     NoticeKind.ABORTED: (
         "Called off: {title}",
         "The sale was called off. What was reserved is cancelled, and what was paid is given back.",
     ),
 }
 
-
 _PUSH_VERSION: Final = 8030
 """Marks a declarative push message: a browser that knows them shows it without a script of the shop."""
 _PUSH_TITLE_MAX: Final = 200
-_REMINDERS: Final = (NoticeKind.HOUR, NoticeKind.MINUTES)
 
 
 class Letters:
@@ -57,7 +54,7 @@ class Letters:
         before. `tag` does the same for what it shows."""
         notice = letter.notice
         assert notice.push is not None, "a mail is no push message"
-        _, subject, lead = _said(letter)
+        _, subject, lead = _said(letter, now_ms)
         shown = {
             "title": subject[:_PUSH_TITLE_MAX],
             "body": lead,
@@ -75,20 +72,20 @@ class Letters:
             payload=msgspec.json.encode(content),
             ttl_s=max(0, notice.expires_ms - now_ms) // 1000,
             topic=encoded(uuid.UUID(notice.sale_id).bytes),
-            urgent=notice.kind in _REMINDERS,
+            urgent=notice.kind in REMINDERS,
         )
 
-    def compose(self, letter: Letter) -> Mail:
+    def compose(self, letter: Letter, now_ms: int) -> Mail:
         notice, sale, plan = letter.notice, letter.sale, letter.plan
-        title, subject, lead = _said(letter)
+        title, subject, lead = _said(letter, now_ms)
         unsubscribe = f"{self._public_url}/v1/unsubscribe/{notice.token}" if self._public_url else ""
         starts = datetime.fromtimestamp(sale.start_ms / 1000, UTC)
         values = {
             "subject": subject,
             "lead": lead,
             "title": title,
-            "price": f"{sale.price_cents / 100:,.2f} {sale.currency}",
-            "starts": f"{starts:%A, %d %B %Y, %H:%M} UTC",
+            "price": amount(sale.price_cents, sale.currency),
+            "starts": f"{starts:%A, %d %B %Y, %H:%M} UTC" if notice.kind in REMINDERS else "",
             "starts_iso": starts.isoformat(),
             "page": self._page(plan),
             "unsubscribe": unsubscribe,
@@ -113,8 +110,23 @@ class Letters:
         return urljoin(self._page_base, plan.pages[0])
 
 
-def _said(letter: Letter) -> tuple[str, str, str]:
+def _said(letter: Letter, now_ms: int) -> tuple[str, str, str]:
     """Title, subject and first sentence; a title of several lines is one line here."""
-    subject, lead = _WORDS[letter.notice.kind]
     title = " ".join(letter.sale.title.split())
+    if letter.notice.kind in REMINDERS:
+        ahead = _ahead(letter.sale.start_ms - now_ms)
+        return title, f"I{ahead[1:]}: {title}", f"The sale begins {ahead}."
+    subject, lead = _WORDS[letter.notice.kind]
     return title, subject.format(title=title), lead
+
+
+def _ahead(ms: int) -> str:
+    """How long it is until then, as people say it: reminders take their time where there are many."""
+    minutes = round(ms / 60_000)
+    if minutes > 90:
+        return f"in {round(minutes / 60)} hours"
+    if 55 <= minutes <= 65:
+        return "in an hour"
+    if minutes <= 1:
+        return "in a minute"
+    return "in five minutes" if minutes == 5 else f"in {minutes} minutes"

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 
-from doorbuster.adapters.notify.messages import message_of
+from doorbuster.adapters.notify.messages import UNWRITABLE, message_of
 from doorbuster.adapters.system import wall_ms
 from doorbuster.engine.day_ports import Mail, NotSent
 
@@ -20,12 +20,17 @@ _CONNECTIONS: Final = 4
 _TIMEOUT_S: Final = 20.0
 _PORTS: Final = {"smtp": 587, "smtps": 465, "smtp+plain": 25}
 _PERMANENT: Final = 500
+_NOT_OURS: Final = (421, 530, 535)
+"""The server closes, or wants a login that it does not get: no word about the recipient."""
+_BATCH_S: Final = 60.0
+"""What a server that hangs leaves untried by then is given back, while the sender still holds it."""
 
 
 class SmtpMailer:
-    """`url` is smtp:// (STARTTLS where offered), smtps:// (TLS) or smtp+plain:// (neither). ValueError."""
+    """`url` is smtp:// (STARTTLS: where offered, and always for a password), smtps:// (TLS) or smtp+plain:// (neither).
+    ValueError."""
 
-    def __init__(self, url: str, *, sender: str, timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(self, url: str, *, sender: str, timeout_s: float = _TIMEOUT_S, batch_s: float = _BATCH_S) -> None:
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.hostname:
             raise ValueError("DOORBUSTER_SMTP_URL is no address like smtp://user:password@mail.example.com:587")
@@ -35,9 +40,10 @@ class SmtpMailer:
             "username": unquote(parts.username) if parts.username else None,
             "password": unquote(parts.password) if parts.password else None,
             "use_tls": parts.scheme == "smtps",
-            "start_tls": None if parts.scheme == "smtp" else False,
+            "start_tls": (True if parts.password else None) if parts.scheme == "smtp" else False,
             "timeout": timeout_s,
         }
+        self._batch_s = batch_s
         self._sender = sender
         self._envelope_sender = parseaddr(sender)[1]
         self._slots = asyncio.Semaphore(_CONNECTIONS)
@@ -49,13 +55,14 @@ class SmtpMailer:
 
     async def send_many(self, mails: Sequence[Mail]) -> Sequence[NotSent | None]:
         """Shared between a few connections, each for as many mails as it lives."""
-        outcomes: list[NotSent | None] = [NotSent("it was not tried")] * len(mails)
+        outcomes: list[NotSent | None] = [NotSent("it was not tried", away=True)] * len(mails)
         waiting = list(enumerate(mails))[::-1]
+        until = asyncio.get_running_loop().time() + self._batch_s
 
         async def work() -> None:
             async with self._slots:
-                while waiting:
-                    await self._on_one_connection(waiting, outcomes)
+                while waiting and asyncio.get_running_loop().time() < until:
+                    await self._on_one_connection(waiting, outcomes, until)
 
         await asyncio.gather(*(work() for _ in range(min(_CONNECTIONS, len(mails)))))
         return outcomes
@@ -63,17 +70,19 @@ class SmtpMailer:
     async def close(self) -> None:
         """Connections live as long as a batch."""
 
-    async def _on_one_connection(self, waiting: list[tuple[int, Mail]], outcomes: list[NotSent | None]) -> None:
+    async def _on_one_connection(
+        self, waiting: list[tuple[int, Mail]], outcomes: list[NotSent | None], until: float
+    ) -> None:
         try:
             client = aiosmtplib.SMTP(**self._options)
             await client.connect()
         except (aiosmtplib.SMTPException, OSError) as problem:
-            trouble = NotSent(f"the mail server does not answer: {problem}")
+            trouble = NotSent(f"the mail server does not answer: {problem}", away=True)
             while waiting:
                 outcomes[waiting.pop()[0]] = trouble
             return
         try:
-            while waiting:
+            while waiting and asyncio.get_running_loop().time() < until:
                 at, mail = waiting.pop()
                 outcomes[at] = await self._send(client, mail)
                 if not client.is_connected:
@@ -85,20 +94,27 @@ class SmtpMailer:
     async def _send(self, client: aiosmtplib.SMTP, mail: Mail) -> NotSent | None:
         try:
             message = message_of(mail, sender=self._sender, now_ms=wall_ms())
-        except ValueError as problem:
-            return NotSent(f"no mail can be made of it: {problem}", final=True)
-        told = False
+            content = message.as_bytes()
+        except UNWRITABLE as problem:  # whatever is wrong with one mail, the others of its batch are sent
+            return NotSent(f"no mail can be made of it: {type(problem).__name__}", final=True)
+        asked = told = False
         try:
             await client.mail(self._envelope_sender)
+            asked = True
             await client.rcpt(mail.to)
             told = True
-            await client.data(message.as_bytes())
+            await client.data(content)
         except aiosmtplib.SMTPResponseException as problem:
             await self._reset(client)
-            return NotSent(f"{problem.code} {problem.message}", final=problem.code >= _PERMANENT)
+            away = not asked or problem.code in _NOT_OURS
+            final = not away and problem.code >= _PERMANENT
+            return NotSent(f"{problem.code} {problem.message}", final=final, away=away)
         except (aiosmtplib.SMTPException, OSError) as problem:
             client.close()
-            return NotSent(f"the connection was lost: {problem}", unsure=told)
+            return NotSent(f"the connection was lost: {problem}", unsure=told, away=not told)
+        except UNWRITABLE as problem:  # an address that the library cannot write, say
+            client.close()
+            return NotSent(f"it cannot be sent: {type(problem).__name__}", final=not told, unsure=told)
         return None
 
     @staticmethod

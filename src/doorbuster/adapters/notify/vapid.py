@@ -30,7 +30,7 @@ class Vapid:
         if not subject.startswith(("mailto:", "https://")):
             raise ValueError("DOORBUSTER_PUSH_SUBJECT has to begin with mailto: or https://")
         self._key = ec.derive_private_key(int.from_bytes(number, "big"), ec.SECP256R1())
-        self._subject = subject
+        self.subject = subject
         self._tokens: dict[str, tuple[str, int]] = {}
         self.public_key = encoded(self._key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
         """What browsers subscribe with."""
@@ -40,6 +40,6 @@ class Vapid:
         token, good_until = self._tokens.get(origin, ("", 0))
         if good_until - now_s < _RENEW_S:
             good_until = now_s + _LIFE_S
-            token = jwt.encode({"aud": origin, "exp": good_until, "sub": self._subject}, self._key, algorithm="ES256")
+            token = jwt.encode({"aud": origin, "exp": good_until, "sub": self.subject}, self._key, algorithm="ES256")
             self._tokens[origin] = (token, good_until)
         return f"vapid t={token}, k={self.public_key}"

@@ -4,8 +4,12 @@ Owns: what is in a batch. Read next: `payments.py`.
 """
 
 import asyncio
+import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
+
+from doorbuster.engine.ports import StoreUnavailable
 
 _BATCH_MAX: Final = 200
 """Attempts in one transaction: it holds the sale's row for a few milliseconds, between the commits of orders."""
@@ -22,13 +26,18 @@ class Lane(Generic[_Item, _Result]):
         self,
         call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]],
         subject: Callable[[_Item], str],
+        waiting_max: int = sys.maxsize,
     ) -> None:
         self._call = call
         self._subject = subject
-        self._queue: list[tuple[_Item, asyncio.Future[_Result]]] = []
+        self._waiting_max = waiting_max
+        self._queue: deque[tuple[_Item, asyncio.Future[_Result]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def ask(self, item: _Item) -> _Result:
+        """StoreUnavailable at once if too many wait."""
+        if len(self._queue) >= self._waiting_max:
+            raise StoreUnavailable("too many wait for the ledger")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_Result] = loop.create_future()
         self._queue.append((item, future))
@@ -45,14 +54,15 @@ class Lane(Generic[_Item, _Result]):
 
     def _next_batch(self) -> list[tuple[_Item, asyncio.Future[_Result]]]:
         batch: dict[str, tuple[_Item, asyncio.Future[_Result]]] = {}
-        later: list[tuple[_Item, asyncio.Future[_Result]]] = []
-        for entry in self._queue:
+        again: list[tuple[_Item, asyncio.Future[_Result]]] = []
+        while self._queue and len(batch) + len(again) < 2 * _BATCH_MAX and len(batch) < _BATCH_MAX:
+            entry = self._queue.popleft()
             subject = self._subject(entry[0])
-            if len(batch) == _BATCH_MAX or subject in batch:
-                later.append(entry)
+            if subject in batch:
+                again.append(entry)
             else:
                 batch[subject] = entry
-        self._queue = later
+        self._queue.extendleft(reversed(again))  # each before what came after it
         return list(batch.values())
 
     async def _answer(self, batch: Sequence[tuple[_Item, asyncio.Future[_Result]]]) -> None:

@@ -1,6 +1,6 @@
 """Waitlists and notices in PostgreSQL: implements `engine.waitlist.WaitlistStore` and `engine.notifying.NoticeStore`.
 
-Owns: the batching of those who join in one moment. Read next: `migrations/sql/0015_push.sql`.
+Owns: the batching of those who join in one moment. Read next: `migrations/sql/0024_notices.sql`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,8 @@ from doorbuster.domain.push import Subscription
 from doorbuster.engine.notifying import Notice, Sending
 
 _SQL: Final = load("waitlist.sql")
+_WAITING_MAX: Final = 20_000
+"""Who would wait behind so many is told at once to come again."""
 _Joining: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None]
 """A row of what the function takes: sale, buyer, address, and the three parts of a browser's subscription."""
 
@@ -24,7 +26,9 @@ class PostgresWaitlist:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._lane: Lane[_Joining, bool] = Lane(self._join_many, lambda joining: f"{joining[0]} {joining[1]}")
+        self._lane: Lane[_Joining, bool] = Lane(
+            self._join_many, lambda joining: f"{joining[0]} {joining[1]}", waiting_max=_WAITING_MAX
+        )
 
     async def join(self, sale_id: str, user_id: str, email: str | None, push: Subscription | None = None) -> bool:
         if push is None:
@@ -54,8 +58,8 @@ class PostgresWaitlist:
     async def people(self, sale_id: str) -> int:
         return (await self.counts()).get(sale_id, 0)
 
-    async def queue(self, sale_id: str, kind: NoticeKind, expires_ms: int) -> int:
-        [row] = await self._database.write(_SQL["queue"], sale_id, kind, expires_ms)
+    async def queue(self, sale_id: str, kind: NoticeKind, expires_ms: int, start_ms: int | None = None) -> int:
+        [row] = await self._database.write(_SQL["queue"], sale_id, kind, expires_ms, start_ms)
         return row["made"]
 
     async def claim(self, lease: str, channel: Channel, *, lease_ms: int, limit: int) -> Sequence[Notice]:
@@ -66,6 +70,7 @@ class PostgresWaitlist:
                 user_id=row["user_id"],
                 kind=NoticeKind(row["kind"]),
                 expires_ms=row["expires_ms"],
+                start_ms=row["start_ms"],
                 attempts=row["attempts"],
                 email=row["email"] or "",
                 token=str(row["token"] or ""),
@@ -84,6 +89,7 @@ class PostgresWaitlist:
             [sending.state for sending in sendings],
             [sending.words for sending in sendings],
             [sending.pause_ms for sending in sendings],
+            [sending.counts for sending in sendings],
         )
 
     async def progress(self, sale_id: str, kind: NoticeKind, channel: Channel) -> Mapping[NoticeState, int]:
