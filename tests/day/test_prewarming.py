@@ -15,7 +15,7 @@ from day.test_scalers import server
 from doorbuster.adapters.fetching import HttpFetcher
 from doorbuster.domain.plan import Plan, plan_problems
 from doorbuster.engine.day_ports import Asked, StepFailed, StepSkipped
-from doorbuster.engine.prewarming import AT_ONCE, Prewarming
+from doorbuster.engine.prewarming import AT_ONCE, PAUSES_S, Prewarming
 from doorbuster.reference.clock import ManualClock
 
 
@@ -29,6 +29,7 @@ class Cdn:
         self.encodings: set[str] = set()
         self.crowd = 1
         self.full = asyncio.Event()
+        self.hangs: set[str] = set()
 
     async def _together(self) -> None:
         """The first ones are answered when so many are here."""
@@ -40,6 +41,8 @@ class Cdn:
         self.now += 1
         self.most_at_once = max(self.now, self.most_at_once)
         await asyncio.wait_for(self._together(), 5)
+        if request.path in self.hangs:
+            await asyncio.Event().wait()
         self.seen_cookies += len(request.cookies)
         self.encodings.add(request.headers["Accept-Encoding"])
         self.asked[request.path] += 1
@@ -64,10 +67,11 @@ async def asked(*pages: str) -> Asked:
     return Asked(sale=sale, plan=Plan(pages=pages), now_ms=bench.now_ms(), attempt=1)
 
 
-async def warm(url: str, *pages: str) -> dict[str, object]:
-    fetcher = HttpFetcher(timeout_s=5)
+async def warm(url: str, *pages: str, within_s: float = 60) -> dict[str, object]:
+    fetcher = HttpFetcher(timeout_s=30)
+    warming = Prewarming(fetcher, url, pauses_s=[0.0] * len(PAUSES_S), within_s=within_s)
     try:
-        return dict(await Prewarming(fetcher, url).step(await asked(*pages)))
+        return dict(await warming.step(await asked(*pages)))
     finally:
         await fetcher.close()
 
@@ -101,6 +105,22 @@ async def test_page_that_fails_is_named_and_the_others_are_fetched() -> None:
         with pytest.raises(StepFailed, match=r"1 of 2 addresses: .*/sale: 503") as problem:
             await warm(url, "/sale", "/app.js")
     assert problem.value.detail["fetched"] == 1
+
+
+async def test_what_was_fetched_is_told_also_if_the_rest_takes_too_long() -> None:
+    async with cdn() as (behaved, url):
+        behaved.hangs.add("/slow")
+        with pytest.raises(StepFailed, match=r"1 of 2 addresses: .*/slow: there was no time left") as problem:
+            await warm(url, "/sale", "/slow", within_s=3)
+    assert (problem.value.detail["fetched"], problem.value.detail["failed"]) == (1, 1)
+
+
+async def test_paths_are_below_the_base_whatever_they_look_like() -> None:
+    async with cdn() as (behaved, url):
+        await warm(f"{url}/shop/", "/sale", "//elsewhere.example/x", "/go?to=https://elsewhere.example")
+        with pytest.raises(StepSkipped, match="DOORBUSTER_CDN_BASE_URL"):
+            await warm("", "/go?to=https://elsewhere.example")
+    assert set(behaved.asked) == {"/shop/sale", "/shop/elsewhere.example/x", "/shop/go"}
 
 
 async def test_server_that_is_away() -> None:

@@ -31,6 +31,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The crowd of the rehearsal, as a multiple of `expected_crowd`."""
 
 
+def address_of(base: str, page: str) -> str:
+    """Where a page of a plan is, its path below that of `base`; empty: it is a path, and nobody said below what."""
+    if not page.startswith("/"):
+        return page
+    return f"{base.rstrip('/')}/{page.lstrip('/')}" if base else ""
+
+
 def plan_problems(plan: Plan, rules: frozenset[str]) -> list[str]:
     """What is wrong with it; `rules` are the names of alert rules there are."""
     problems: list[str] = []

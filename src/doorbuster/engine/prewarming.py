@@ -4,16 +4,19 @@ Owns: which addresses are fetched, how often each is tried, and what is reported
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
-from urllib.parse import urljoin
 
 import msgspec
 
+from doorbuster.domain.plan import address_of
 from doorbuster.engine.day_ports import Asked, Detail, StepFailed, StepSkipped
 
 AT_ONCE: Final = 8
-TRIES: Final = 3
+PAUSES_S: Final = (1.0, 3.0)
+"""Before the second and the third try of an address."""
+WITHIN_S: Final = 240.0
+"""Of the five minutes that the step has: what was fetched by then is reported."""
 _CACHE_HEADERS: Final = ("cache-control", "age", "x-cache", "cf-cache-status", "cache-status", "etag")
 
 
@@ -35,27 +38,22 @@ class Fetcher(Protocol):
 class Prewarming:
     """Each address is fetched twice: once to have it cached, and once to see whether it is."""
 
-    def __init__(self, fetcher: Fetcher, base_url: str) -> None:
+    def __init__(
+        self, fetcher: Fetcher, base_url: str, *, pauses_s: Sequence[float] = PAUSES_S, within_s: float = WITHIN_S
+    ) -> None:
         self._fetcher = fetcher
         self._base_url = base_url
+        self._pauses_s = pauses_s
+        self._within_s = within_s
 
     async def step(self, asked: Asked) -> Detail:
         pages = asked.plan.pages
         if not pages:
             raise StepSkipped("the plan names no pages")
-        urls = list(dict.fromkeys(urljoin(self._base_url, page) for page in pages if self._base_url or "://" in page))
+        urls = list(dict.fromkeys(url for page in pages if (url := address_of(self._base_url, page))))
         if not urls:
             raise StepSkipped("DOORBUSTER_CDN_BASE_URL is not set, and the plan has only paths")
-        slots = asyncio.Semaphore(AT_ONCE)
-
-        async def warm(url: str) -> Fetched:
-            async with slots:
-                for _ in range(TRIES):
-                    if 200 <= (await self._fetcher.fetch(url)).status < 300:
-                        break
-                return await self._fetcher.fetch(url)
-
-        found = dict(zip(urls, await asyncio.gather(*(warm(url) for url in urls)), strict=True))
+        found = await self._warm_all(urls)
         bad = {url: one for url, one in found.items() if not 200 <= one.status < 300}
         detail = {
             "fetched": len(urls) - len(bad),
@@ -70,6 +68,36 @@ class Prewarming:
             url, one = next(iter(bad.items()))
             raise StepFailed(f"{len(bad)} of {len(urls)} addresses: {url}: {one.problem or one.status}", detail)
         return detail
+
+    async def _warm_all(self, urls: Sequence[str]) -> Mapping[str, Fetched]:
+        slots = asyncio.Semaphore(AT_ONCE)
+        found = {url: Fetched(status=0, problem="there was no time left for it") for url in urls}
+
+        async def warm(url: str) -> None:
+            async with slots:
+                found[url] = await self._warm(url)
+
+        works = [asyncio.get_running_loop().create_task(warm(url)) for url in urls]
+        try:
+            await asyncio.wait(works, timeout=self._within_s)
+        finally:
+            for work in works:
+                work.cancel()
+            ended = await asyncio.gather(*works, return_exceptions=True)
+        for problem in ended:
+            if isinstance(problem, Exception):
+                raise problem
+        return found
+
+    async def _warm(self, url: str) -> Fetched:
+        """An address that fails three times is not looked at once more."""
+        one = await self._fetcher.fetch(url)
+        for pause_s in self._pauses_s:
+            if 200 <= one.status < 300:
+                break
+            await asyncio.sleep(pause_s)
+            one = await self._fetcher.fetch(url)
+        return await self._fetcher.fetch(url) if 200 <= one.status < 300 else one
 
 
 def _named(url: str, one: Fetched) -> Mapping[str, object]:

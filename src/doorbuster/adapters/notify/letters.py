@@ -7,7 +7,6 @@ Titles and addresses come from people: everything is escaped where HTML is made.
 import uuid
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import urljoin
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -15,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from doorbuster.config import Settings
 from doorbuster.domain.money import amount
 from doorbuster.domain.notices import REMINDERS, NoticeKind
-from doorbuster.domain.plan import Plan
+from doorbuster.domain.plan import Plan, address_of
 from doorbuster.domain.push import encoded
 from doorbuster.engine.day_ports import Mail, Push
 from doorbuster.engine.notifying import Letter
@@ -105,9 +104,7 @@ class Letters:
 
     def _page(self, plan: Plan) -> str:
         """The sale's own page: the first of those its plan names."""
-        if not plan.pages or not (self._page_base or "://" in plan.pages[0]):
-            return ""
-        return urljoin(self._page_base, plan.pages[0])
+        return address_of(self._page_base, plan.pages[0]) if plan.pages else ""
 
 
 def _said(letter: Letter, now_ms: int) -> tuple[str, str, str]:
