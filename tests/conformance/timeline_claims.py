@@ -48,7 +48,7 @@ async def slow_step_does_not_hold_up_the_day(bench: LedgerBench) -> None:
     await hour_before(bench)
     [slow] = await bench.timeline.claim(bench.ids.new_id(), limit=5)
     await bench.ledger.advance_ms(ORDER_PATIENCE_MS - SECOND)
-    assert await bench.timeline.renew(slow.lease)
+    assert await bench.timeline.renew(slow)
     assert not await bench.timeline.claim(bench.ids.new_id(), limit=5)
 
     await bench.ledger.advance_ms(SECOND)
@@ -103,7 +103,7 @@ async def lease_of_a_worker_that_died_ends(bench: LedgerBench) -> None:
     [taken] = await bench.timeline.claim(bench.ids.new_id(), limit=5)
 
     assert (taken.step, taken.attempts) == (StepName.WARM_UP, 2)
-    assert not await bench.timeline.renew(dead.lease)
+    assert not await bench.timeline.renew(dead)
     assert not await bench.timeline.finish(dead, Outcome(state=StepState.FAILED, words="late"))
     assert await bench.timeline.finish(taken, DONE)
     assert await state_of(bench, sale_id, StepName.WARM_UP) is StepState.DONE

@@ -104,7 +104,7 @@ async def step_under_way_when_its_sale_is_put_off_is_not_listened_to(bench: Ledg
     later = await moved(bench, sale, 3 * HOUR)
 
     assert not await bench.timeline.finish(row, DONE)
-    assert not await bench.timeline.renew(row.lease)
+    assert not await bench.timeline.renew(row)
     assert (await rows(bench, sale))[StepName.WARM_UP] == first_plan(later)[0]
 
 

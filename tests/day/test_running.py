@@ -7,16 +7,19 @@ import msgspec
 import pytest
 
 from conformance.ledger_bench import ACTOR, HOUR, MINUTE, LedgerBench
+from day.test_monitoring import Bell
 from doorbuster.domain.outcomes import Refusal
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.timeline import LEASE_MS, STEPS, StepName, StepRow, StepState
 from doorbuster.domain.transitions import SaleStatus
 from doorbuster.engine.day_ports import Asked, Detail, NotYet, Step, StepFailed, StepSkipped
+from doorbuster.engine.paging import OnCall
 from doorbuster.engine.planning import Planning
 from doorbuster.engine.ports import StoreUnavailable
 from doorbuster.engine.running import DayRunner
 from doorbuster.engine.timeline_ports import Outcome
 from doorbuster.reference.clock import SeededIds
+from doorbuster.reference.fleet import ReferencePages
 
 Rule = Callable[[Asked], Awaitable[Detail]]
 
@@ -27,6 +30,8 @@ class Day:
     def __init__(self, bench: LedgerBench, rules: Mapping[StepName, Rule] | None = None, *, seed: int = 1) -> None:
         self.bench = bench
         self.done: list[StepName] = []
+        self.bell = Bell()
+        self.pages = ReferencePages(bench.ledger.clock)
         self.rules = dict(rules or {})
         self.runner = DayRunner(
             store=bench.timeline,
@@ -34,6 +39,7 @@ class Day:
             steps={step: self._step(step) for step in STEPS},
             clock=bench.ledger.clock,
             ids=SeededIds(seed),
+            on_call=OnCall(self.pages, self.bell),
         )
 
     def _step(self, step: StepName) -> Step:
@@ -164,6 +170,7 @@ async def test_what_belongs_before_the_start_is_not_tried_after_it(bench: Ledger
     row = await day.row(sale, StepName.NOTIFY_5M)
 
     assert (row.state, row.attempts, row.next_ms) == (StepState.FAILED, 2, None)
+    assert [call.title for call in day.bell.rung] == [f"notify-5m of {sale.title} is not done"]
 
 
 async def test_step_with_nothing_to_do_says_why(bench: LedgerBench) -> None:

@@ -82,6 +82,7 @@ class Day:
             steps=self._steps(),
             clock=world.clock,
             ids=world.ids,
+            on_call=self.on_call,
             wake=lambda: wake(TimelineAgent.name),
         )
         self.agents: Sequence[Agent] = (

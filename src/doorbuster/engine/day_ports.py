@@ -17,11 +17,13 @@ Detail: TypeAlias = Mapping[str, Any]
 
 
 class StepFailed(Exception):
-    """The step did not do its work; it is tried again. The words are for the operator; `detail` is shown with them."""
+    """The step did not do its work; it is tried again. The words are for the operator; `detail` is shown with them.
+    `told`: somebody was called about it."""
 
-    def __init__(self, words: str, detail: Detail | None = None) -> None:
+    def __init__(self, words: str, detail: Detail | None = None, *, told: bool = False) -> None:
         super().__init__(words)
         self.detail: Detail = detail or {}
+        self.told = told
 
 
 class StepSkipped(Exception):

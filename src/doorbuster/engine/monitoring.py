@@ -14,6 +14,7 @@ from doorbuster.domain.alerts import ALERT_RULES, Alert, judge, severity_of, wor
 from doorbuster.domain.audit import Verdict
 from doorbuster.domain.sale import Sale, SaleMode
 from doorbuster.domain.transitions import SALE_OVER, SaleStatus
+from doorbuster.engine import step_alarms
 from doorbuster.engine.day_ports import PageCall
 from doorbuster.engine.granting import may_move
 from doorbuster.engine.paging import OnCall
@@ -309,11 +310,13 @@ class Monitoring:
             await self._store.note_alerts(sale_id, ended)
 
     async def _end_matters(self, matters: Sequence[PageCall], live: Collection[str]) -> None:
-        """Pages whose alert is over (whoever ended it may have died before it said so), or whose sale is."""
+        """Pages whose alert is over (whoever ended it may have died before it said so), or whose step or sale is."""
         for call in matters:
             rule = call.key.partition(" ")[0]
             if call.sale_id and call.sale_id not in live:
                 await self._on_call.resolve(call.key, "the sale is over")
+            elif await step_alarms.is_over(self._timeline, call.key):
+                await self._on_call.resolve(call.key, "the step is done, left out or planned anew")
             elif call.sale_id and rule in ALERT_RULES:
                 alert = (await self._store.open_alerts(call.sale_id)).get(rule)
                 if alert is None or not alert.firing:

@@ -61,7 +61,7 @@ class RehearsalStep:
         if found.sheet.verdict is Verdict.NO_GO:
             text = "; ".join(found.sheet.reasons)
             await self._on_call.call(PageCall(key=key, title="The rehearsal says no-go", text=text, sale_id=sale_id))
-            raise StepFailed(f"no-go: {text}", detail)
+            raise StepFailed(f"no-go: {text}", detail, told=True)
         await self._on_call.resolve(key, "a later rehearsal says go")
         return detail
 

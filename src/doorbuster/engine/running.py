@@ -1,7 +1,7 @@
 """Runs the steps of a sale's day, each in a task of its own, and records what came of them.
 
-Owns: leases, time limits, and what a failure means. A worker that dies leaves a lease that ends; a worker that was slow
-is refused when it reports. Keeps: I16. Read next: `day_steps.py`, which has most of the steps.
+Owns: leases, time limits, what a failure means, and who hears of it. A worker that dies leaves a lease that ends; a
+worker that was slow is refused when it reports. Keeps: I16. Read next: `day_steps.py`, which has most of the steps.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import msgspec
 import structlog
 
 from doorbuster.domain import timeline
@@ -16,7 +17,9 @@ from doorbuster.domain.sale import Sale
 from doorbuster.domain.timeline import STEPS, StepName, StepRow, StepState
 from doorbuster.domain.transitions import SALE_OVER
 from doorbuster.engine.day_ports import Asked, Detail, NotYet, Step, StepFailed, StepSkipped
+from doorbuster.engine.paging import OnCall
 from doorbuster.engine.ports import Clock, Ids, OutcomeUnknown, SaleStore, StoreUnavailable
+from doorbuster.engine.step_alarms import page_of
 from doorbuster.engine.timeline_ports import Outcome, TimelineStore
 
 log = structlog.get_logger(__name__)
@@ -39,6 +42,7 @@ class DayRunner:
         steps: Mapping[StepName, Step],
         clock: Clock,
         ids: Ids,
+        on_call: OnCall,
         wake: Callable[[], None] = lambda: None,
         renew_s: float = timeline.LEASE_MS / 3000,
     ) -> None:
@@ -47,6 +51,7 @@ class DayRunner:
         self._steps = steps
         self._clock = clock
         self._ids = ids
+        self._on_call = on_call
         self._wake = wake
         self._renew_s = renew_s
         self._under_way: set[asyncio.Task[None]] = set()
@@ -100,6 +105,9 @@ class DayRunner:
         say = log.warning if outcome.state is StepState.FAILED else log.info
         if taken and outcome.state is not StepState.DUE:
             say("step", sale_id=row.sale_id, step=row.step.value, state=outcome.state.value, words=outcome.words)
+        page = page_of(sale, row, outcome) if taken else None
+        if page is not None:
+            await self._on_call.call(page)
 
     async def _finish(self, row: StepRow, sale: Sale, outcome: Outcome) -> bool:
         """A result that cannot be stored is a failure that can: else the step would be done again for ever."""
@@ -117,7 +125,7 @@ class DayRunner:
         while True:
             await asyncio.sleep(self._renew_s)
             try:
-                if not await self._store.renew(row.lease) and task is not None:
+                if not await self._store.renew(row) and task is not None:
                     log.warning("a step was taken from us", sale_id=row.sale_id, step=row.step.value)
                     task.cancel()
                     return
@@ -143,7 +151,8 @@ class DayRunner:
             state = StepState.FAILED if late else StepState.DUE  # asked again all the same
             return Outcome(state=state, words=_short(str(why)), detail=why.detail, wait_ms=wait, counts=False)
         except StepFailed as why:
-            return self._failed(row, sale, _short(str(why)), why.detail)
+            failed = self._failed(row, sale, _short(str(why)), why.detail)
+            return msgspec.structs.replace(failed, told=why.told)
         except TimeoutError:
             return self._failed(row, sale, f"it was not done after {STEPS[row.step].limit_s:g} seconds", {})
         except (StoreUnavailable, OutcomeUnknown) as problem:

@@ -126,7 +126,7 @@ class Scaling:
                 await self._on_call.call(
                     PageCall(key=key, title=title, text=text, severity="warning", sale_id=sale.sale_id)
                 )
-            raise StepFailed(str(problem), number.detail) from problem
+            raise StepFailed(str(problem), number.detail, told=True) from problem
         await self._on_call.resolve(key, f"{number.asked} gates were asked for")
         return {**number.detail, "how": self._scaler.how, **answer}
 
@@ -152,7 +152,7 @@ class Scaling:
         )
         detail["paged"] = list(await self._on_call.call(call))  # first: a scaler in trouble is the likeliest reason
         problem = await self._ask_again(number, sale.sale_id)
-        raise StepFailed("; ".join(filter(None, (words, problem))), detail)
+        raise StepFailed("; ".join(filter(None, (words, problem))), detail, told=True)
 
     async def _ask_again(self, number: _Number, sale_id: str) -> str:
         """Whoever starts gates may have forgotten, or lost some since. Returns what is wrong with that."""

@@ -22,6 +22,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     detail: Detail = {}
     wait_ms: int | None = None
     counts: bool = True
+    told: bool = False
+    """Somebody was called about it already."""
 
 
 class KeptReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +43,7 @@ class TimelineStore(Protocol):
         done or has been at it for `ORDER_PATIENCE_MS`. Each is taken by one caller; `lease` is new for every call."""
         ...
 
-    async def renew(self, lease: str) -> bool:
+    async def renew(self, row: StepRow) -> bool:
         """The caller lives: its step stays its own for `LEASE_MS` more. False: somebody else has it, or it moved."""
         ...
 

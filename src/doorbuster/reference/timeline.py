@@ -66,10 +66,10 @@ class ReferenceTimelineStore:
             for row in free[:limit]
         ]
 
-    async def renew(self, lease: str) -> bool:
-        found = [row for row in self._rows.values() if row.lease == lease]
-        for row in found:
-            self._write(row, next_ms=self._ledger.clock.now_ms() + LEASE_MS)
+    async def renew(self, row: StepRow) -> bool:
+        found = [one for one in self._rows.values() if one.lease == row.lease]
+        for one in found:
+            self._write(one, next_ms=self._ledger.clock.now_ms() + LEASE_MS)
         return bool(found)
 
     async def finish(self, row: StepRow, outcome: Outcome) -> bool:

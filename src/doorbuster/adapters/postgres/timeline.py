@@ -37,8 +37,8 @@ class PostgresTimelineStore:
         rows = await self._database.write(_SQL["claim"], lease, LEASE_MS, ORDER_PATIENCE_MS, limit)
         return [_row(row) for row in rows]
 
-    async def renew(self, lease: str) -> bool:
-        return bool(await self._database.write(_SQL["renew"], lease, LEASE_MS))
+    async def renew(self, row: StepRow) -> bool:
+        return bool(await self._database.write(_SQL["renew"], row.sale_id, row.step, row.lease, LEASE_MS))
 
     async def finish(self, row: StepRow, outcome: Outcome) -> bool:
         [answer] = await self._database.write(

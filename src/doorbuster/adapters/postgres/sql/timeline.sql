@@ -7,7 +7,9 @@ select * from step_view where sale_id = $1 order by ordinal
 select * from claim_steps($1, $2, $3, $4)
 
 -- name: renew
-update sale_steps set next_at = clock_ms() + $2 * interval '1 millisecond' where lease = $1 returning sale_id, step
+update sale_steps set next_at = clock_ms() + $4 * interval '1 millisecond'
+where sale_id = $1 and step = $2 and lease = $3
+returning sale_id, step
 
 -- name: finish
 select finish_step($1, $2, $3, $4, $5, $6, $7, $8) as taken
