@@ -31,7 +31,7 @@ SALE = sale(quantity_available=100)
 
 
 def sheet(seen: dict[str, Any] | None = None, counted: dict[str, Any] | None = None, **others: Any) -> Any:
-    given: dict[str, Any] = {"who": WHO, "busiest": 0.5, "differs": [], **others}
+    given: dict[str, Any] = {"who": WHO, "busiest": 0.5, "gates": 2, "differs": [], **others}
     return judge(
         SALE,
         seen=msgspec.structs.replace(SEEN, **(seen or {})),
@@ -85,6 +85,13 @@ def test_the_bound_itself_is_good_enough(share: dict[str, Any]) -> None:
 def test_an_answer_that_is_a_decision_is_no_error() -> None:
     answers = {"rate-limited": 900, "sold-out": 90, "already-purchased": 10}
     assert sheet({"answers": answers}).verdict is Verdict.GO
+
+
+def test_capacity_of_a_gate_is_by_its_busiest_second_if_that_says_anything() -> None:
+    """Two gates answered 400 in a second, at half a core each."""
+    assert sheet().figures["gate_capacity"] == 400
+    assert sheet(busiest=0.19).figures["gate_capacity"] is None
+    assert sheet(gates=0).figures["gate_capacity"] is None
 
 
 def test_crowd_that_is_too_big_to_be_made_is_said_and_its_rest_is_by_the_head_room() -> None:

@@ -26,6 +26,8 @@ rest."""
 PROCESS_CROWD_MAX: Final = 5_000
 """Buyers that one process makes. Of 20,000 it needs two seconds for those who come in the first moment, which would be
 held against the gates; of so many, a twentieth of that."""
+BUSY_TO_MEASURE: Final = 0.2
+"""Of a core: from less nobody can tell what a whole one would bear."""
 SECONDS_MIN: Final = 5
 SECONDS_MAX: Final = 120
 SECONDS_DEFAULT: Final = 60
@@ -189,8 +191,16 @@ def headroom(busiest: float, *, who: Cast) -> float | None:
     return share / busiest
 
 
-def judge(sale: Sale, who: Cast, seen: Seen, counted: Counted, *, busiest: float, differs: list[str]) -> Sheet:
-    """`busiest` is the share of its core that a gate was seen to use, of the gates at the worst moment."""
+def gate_capacity(seen: Seen, *, busiest: float, gates: int) -> int | None:
+    """Requests one gate would answer in a second with the whole of its core, by the busiest second and the busiest
+    gate; None: they were too idle to say. What DOORBUSTER_GATE_CAPACITY is about."""
+    return round(seen.peak_per_s / gates / busiest) if gates and busiest >= BUSY_TO_MEASURE else None
+
+
+def judge(
+    sale: Sale, who: Cast, seen: Seen, counted: Counted, *, busiest: float, gates: int, differs: list[str]
+) -> Sheet:
+    """`busiest` is the share of its core that a gate was seen to use, of the `gates` at the worst moment."""
     checks = [
         _exact(sale, seen, counted),
         _crowd(who, seen),
@@ -212,7 +222,9 @@ def judge(sale: Sale, who: Cast, seen: Seen, counted: Counted, *, busiest: float
             "buyers": who.buyers,
             "bots": round(who.buyers * BOTS),
             "units_sold": counted.paid_units,
+            "gates": gates,
             "gates_busy": round(busiest, 3),
+            "gate_capacity": gate_capacity(seen, busiest=busiest, gates=gates),
             "headroom": None if (room := headroom(busiest, who=who)) is None else round(room, 2),
         },
     )

@@ -14,7 +14,7 @@ import structlog
 
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.rehearsal import (
-    Cast,
+    Counted,
     Sheet,
     Wish,
     cast,
@@ -22,7 +22,6 @@ from doorbuster.domain.rehearsal import (
     shadow_terms,
     wish_problem,
 )
-from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import SaleStatus
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.day_ports import StepFailed
@@ -260,13 +259,15 @@ class Rehearser:
             opens_ms=max(0, shadow.start_ms - self._clock.now_ms()),
             seed=int(self._ids.jitter() * 1_000_000),
         )
-        found, busiest = await self._watch(order, ours)
+        found, busiest, gates = await self._watch(order, ours)
         ours.measured = True
-        return await self._judge(shadow, who, found, busiest, differs)
+        await self._lay_to_rest(shadow.sale_id)
+        counted = await self._count(shadow.sale_id, found)
+        return judge(shadow, who, found.seen, counted, busiest=busiest, gates=gates, differs=differs)
 
-    async def _watch(self, order: CrowdOrder, ours: _Ours) -> tuple[CrowdSeen, float]:
-        """The crowd at work, and how busy the busiest gate was at the worst; also one that can do no more, and is not
-        ready for it."""
+    async def _watch(self, order: CrowdOrder, ours: _Ours) -> tuple[CrowdSeen, float, int]:
+        """The crowd at work, how busy the busiest gate was at the worst, also one that can do no more and is not ready
+        for it, and how many there were."""
         busiest = 0.0
         ready: set[str] = set()
         work = asyncio.get_running_loop().create_task(self._crowd.run(order, ours.progress.update))
@@ -276,18 +277,16 @@ class Rehearser:
                 gates = await self._fleet.gates()
                 ready |= {gate.gate_id for gate in gates if gate.ready}
                 busiest = max([busiest, *(gate.busy for gate in gates if gate.gate_id in ready)])
-            return work.result(), busiest
+            return work.result(), busiest, len(ready)
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
 
-    async def _judge(self, shadow: Sale, who: Cast, found: CrowdSeen, busiest: float, differs: list[str]) -> Sheet:
-        await self._lay_to_rest(shadow.sale_id)
-        counted = await self._store.count(shadow.sale_id, found.acknowledged)
-        report = await self._auditing.audit(shadow.sale_id, _ACTOR)
+    async def _count(self, shadow_id: str, found: CrowdSeen) -> Counted:
+        counted = await self._store.count(shadow_id, found.acknowledged)
+        report = await self._auditing.audit(shadow_id, _ACTOR)
         audit = report.detail if isinstance(report, Refusal) else report.verdict.value
-        counted = msgspec.structs.replace(counted, audit=audit)
-        return judge(shadow, who, found.seen, counted, busiest=busiest, differs=differs)
+        return msgspec.structs.replace(counted, audit=audit)
 
 
 async def _surely(work: Coroutine[Any, Any, None]) -> None:
