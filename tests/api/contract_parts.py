@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from api import (
+    contract_actions,
     contract_external,
     contract_money,
     contract_queue,
@@ -30,12 +31,13 @@ _PARTS: tuple[Any, ...] = (
     contract_timeline,
     contract_waitlist,
     contract_rehearsal,
+    contract_actions,
 )
 CASES: dict[tuple[str, str], Case] = {name: answer for part in _PARTS for name, answer in part.CASES.items()}
 PATHS: dict[str, tuple[str, str, object]] = {
     name: path for part in _PARTS for name, path in getattr(part, "PATHS", {}).items()
 }
-_MARKED = (contract_timeline, contract_waitlist, contract_rehearsal)
+_MARKED = (contract_timeline, contract_waitlist, contract_rehearsal, contract_actions)
 BUYER = " ".join(getattr(part, "BUYER", "") for part in _MARKED)
 OPERATOR = " ".join(name for part in _MARKED for name in getattr(part, "OPERATOR", "").split())
 ANYONE = contract_waitlist.ANYONE

@@ -97,6 +97,17 @@ async def _one_too_many(gate: Gate) -> Answer:
     return await call(gate, "create-webhook")
 
 
+def _by_nobody(route: str) -> Case:
+    """What has no body is refused for who says it, at most."""
+
+    async def ask(gate: Gate) -> Answer:
+        method, path, _ = ROUTES[route]
+        filled = path.format(endpoint=await an_endpoint(gate), delivery=1)
+        return await gate.admin(method, filled.removeprefix("/v1/admin"), operator="x" * 65)
+
+    return ask
+
+
 async def _bad_query(gate: Gate) -> Answer:
     endpoint = await an_endpoint(gate)
     return await gate.admin("GET", f"/webhooks/{endpoint}/deliveries?state=lost")
@@ -109,6 +120,8 @@ for _route in ROUTES:
     CASES[_route, "unavailable"] = _store_down(_route)
     if _route not in ("create-webhook", "list-webhooks"):
         CASES[_route, "not-found"] = _nothing_there(_route)
+    if _route in ("delete-webhook", "test-webhook", "resend-dead", "resend-delivery"):
+        CASES[_route, "invalid-request"] = _by_nobody(_route)
 CASES["create-webhook", "conflict"] = _one_too_many
 CASES["resend-dead", "conflict"] = _disabled("resend-dead")
 CASES["resend-delivery", "conflict"] = _disabled("resend-delivery")

@@ -157,6 +157,7 @@ class Gate:
             rehearsing=Rehearsing(shop.rehearsals, shop.sales, shop.timeline, shop.ids),
             fleet=shop.fleet,
             monitor=shop.monitor,
+            actions=shop.actions,
             waitlist=Waitlist(shop.waitlist, self.board, clock, PushTerms("key", ["push.example.com"])),
             webhooks=Webhooks(store=self.endpoints, sender=self.sender, clock=clock, ids=ids),
             ready=self._ready,
@@ -313,8 +314,9 @@ class Gate:
     async def create(self, **changes: Any) -> Answer:
         return await self.call("POST", "/v1/admin/sales", self.terms(**changes), token=ADMIN)
 
-    async def admin(self, method: str, path: str, body: object = None) -> Answer:
-        return await self.call(method, f"/v1/admin{path}", body, token=ADMIN)
+    async def admin(self, method: str, path: str, body: object = None, *, operator: str | None = None) -> Answer:
+        headers = None if operator is None else {"X-Operator": operator}
+        return await self.call(method, f"/v1/admin{path}", body, token=ADMIN, headers=headers)
 
     async def order(self, user_id: str = "ann", *, key: str = "key", quantity: int = 1, sale: str = "") -> Answer:
         path = f"/v1/sales/{sale or self.sale_id}/orders"

@@ -277,3 +277,26 @@ async def test_quantity_that_somebody_else_changed_is_not_changed(gate: Gate) ->
 
     assert first.status == 200
     assert (await gate.admin("GET", path)).json["quantity_available"] == read + 100
+
+
+@pytest.mark.parametrize("name", ["x" * 65, "a\x7fb", "caf\u00e9", "a\tb"])
+async def test_operator_who_cannot_be_named_does_nothing(gate: Gate, name: str) -> None:
+    answer = await gate.admin("POST", f"/sales/{gate.sale_id}/pause", {"reason": "x"}, operator=name)
+    assert (answer.status, answer.json["code"]) == (422, "invalid-request")
+    assert "X-Operator" in answer.json["detail"]
+    assert (await gate.admin("GET", f"/sales/{gate.sale_id}")).json["status"] == "ACTIVE"
+
+
+async def test_each_act_is_one_line_that_says_who_and_why(gate: Gate) -> None:
+    path = f"/sales/{gate.sale_id}"
+    with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as lines:
+        await gate.admin("POST", f"{path}/pause", {"reason": "the site is slow"}, operator="ann")
+        await gate.admin("GET", path, operator="bob")
+        await gate.admin("POST", f"{path}/open")
+
+    said = [(line["act"], line["code"], line["by"], line["why"]) for line in lines if "act" in line]
+    assert said == [
+        (f"POST /v1/admin{path}/pause", "ok", "operator:ann", "the site is slow"),
+        (f"POST /v1/admin{path}/open", "conflict", "operator", ""),
+    ]
+    assert "by" not in structlog.contextvars.get_contextvars()

@@ -26,6 +26,31 @@ async def sale(shop: Up, *arguments: str) -> Done:
     return await doorbuster("sale", *arguments, "--data-dir", str(shop.data))
 
 
+async def units_are_set(shop: Up, sale_id: str, now: int) -> None:
+    """With --to a repeat does nothing; what goes the other way is refused."""
+
+    async def quantity(*command: str) -> int:
+        done = await sale(shop, *command, "--json")
+        assert done.code == 0, done
+        return json.loads(done.out)["quantity_available"]
+
+    assert await quantity("top-up", sale_id, "--to", str(now)) == now
+    assert await quantity("cut", sale_id, "--to", str(now)) == now
+    assert await quantity("cut", sale_id, "2") == now - 2
+    for command, words in (
+        (("top-up", sale_id, "--to", str(now - 3)), "`sale cut` takes some away"),
+        (("cut", sale_id, "--to", str(now)), "`sale top-up` adds some"),
+        (("cut", sale_id, str(now - 2)), "one has to stay"),
+    ):
+        done = await sale(shop, *command)
+        assert (done.code, words in done.err) == (1, True), done
+    acts = json.loads((await sale(shop, "log", sale_id, "--json")).out)["actions"]
+    assert [(act["action"], act["detail"]["quantity_available"]) for act in acts[:2]] == [
+        ("change", now - 2),
+        ("change", now),
+    ]
+
+
 async def test_operator_runs_a_sale_from_the_shell(shop: Up) -> None:
     """One long story, because a shop takes seconds to start."""
     refused = await sale(shop, "create", "--product", "sneaker", "--quantity", "0", "--price-cents", "100")
@@ -47,6 +72,7 @@ async def test_operator_runs_a_sale_from_the_shell(shop: Up) -> None:
     assert (await sale(shop, "resume", sale_id)).code == 0
     topped_up = json.loads((await sale(shop, "top-up", sale_id, "3", "--json")).out)
     assert topped_up["quantity_available"] == 8
+    await units_are_set(shop, sale_id, 8)
     assert (await sale(shop, "rebuild", sale_id)).code == 0
     audit = await sale(shop, "audit", sale_id)
     assert audit.code == 0, audit
@@ -87,6 +113,8 @@ async def test_nobody_there_is_another_exit_code(tmp_path: Path) -> None:
         ("create", "--product", "sneaker"),
         ("create", *SALE, "--start", "tomorrow"),
         ("top-up", "some-sale", "0"),
+        ("top-up", "some-sale"),
+        ("cut", "some-sale", "3", "--to", "4"),
         ("list", "--url", "ftp://example"),
     ],
 )

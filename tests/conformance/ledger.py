@@ -1,5 +1,6 @@
 """The whole battery for the three stores of a ledger."""
 
+from conformance.actions import actions
 from conformance.audit_facts import accounts
 from conformance.ledger_bench import LedgerBench
 from conformance.order_commits import commits
@@ -18,4 +19,5 @@ exercise_order_store = Suite[LedgerBench](commits, endings, lapses)
 exercise_timeline_store = Suite[LedgerBench](plans, claims)
 exercise_rehearsal_store = Suite[LedgerBench](rehearsals)
 exercise_waitlist_store = Suite[LedgerBench](waitlists)
+exercise_action_store = Suite[LedgerBench](actions)
 exercise_audit_store = Suite[LedgerBench](accounts)

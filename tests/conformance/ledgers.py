@@ -11,6 +11,7 @@ from typing import Protocol
 
 import asyncpg
 
+from doorbuster.adapters.postgres.actions import PostgresActions
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
 from doorbuster.adapters.postgres.charges import PostgresChargeStore
 from doorbuster.adapters.postgres.draws import PostgresDrawLedger
@@ -23,6 +24,7 @@ from doorbuster.adapters.postgres.sales import PostgresSaleStore
 from doorbuster.adapters.postgres.timeline import PostgresTimelineStore
 from doorbuster.adapters.postgres.waitlist import PostgresWaitlist
 from doorbuster.domain.transitions import OrderStatus
+from doorbuster.engine.actions import ActionStore
 from doorbuster.engine.line_ports import DrawLedger, LineLedger
 from doorbuster.engine.money_ports import ChargeStore
 from doorbuster.engine.notifying import NoticeStore
@@ -32,6 +34,7 @@ from doorbuster.engine.rehearsal_ports import RehearsalStore
 from doorbuster.engine.reporting import FigureStore
 from doorbuster.engine.timeline_ports import TimelineStore
 from doorbuster.engine.waitlist import WaitlistStore
+from doorbuster.reference.actions import ReferenceActions
 from doorbuster.reference.audits import ReferenceAuditStore
 from doorbuster.reference.charges import ReferenceChargeStore
 from doorbuster.reference.clock import ManualClock
@@ -89,6 +92,8 @@ class Ledger(Protocol):
     @property
     def rehearsals(self) -> RehearsalStore: ...
     @property
+    def actions(self) -> ActionStore: ...
+    @property
     def figures(self) -> FigureStore: ...
     @property
     def clock(self) -> ManualClock: ...
@@ -117,6 +122,7 @@ class MemoryLedger:
         self.timeline = self.figures = ReferenceTimelineStore(self.rows)
         self.waitlist = self.notices = ReferenceWaitlist(self.rows)
         self.rehearsals = ReferenceRehearsals(self.rows)
+        self.actions = ReferenceActions(self.rows)
 
     async def advance_ms(self, by_ms: int) -> None:
         self.clock.advance_ms(by_ms)
@@ -140,6 +146,7 @@ class PostgresLedger:
         self.timeline = self.figures = PostgresTimelineStore(database)
         self.waitlist = self.notices = PostgresWaitlist(database)
         self.rehearsals = PostgresRehearsals(database)
+        self.actions = PostgresActions(database)
         self.sql = sql
 
     async def advance_ms(self, by_ms: int) -> None:

@@ -71,9 +71,9 @@ async def real_sale_that_is_on_has_to_be_forced_aside(bench: LedgerBench) -> Non
 async def one_that_nobody_began_is_over_when_it_is_stopped(bench: LedgerBench) -> None:
     sale, other = await a_sale(bench), await a_sale(bench)
     await asked(bench, sale)
-    await bench.ledger.rehearsals.stop(other.sale_id)
+    await bench.ledger.rehearsals.stop(other.sale_id, ACTOR)
     assert (await latest(bench, sale)).state is RehearsalState.ASKED
-    await bench.ledger.rehearsals.stop(sale.sale_id)
+    await bench.ledger.rehearsals.stop(sale.sale_id, ACTOR)
     found = await latest(bench, sale)
     assert (found.state, found.words, found.finished_ms) == (
         RehearsalState.STOPPED, "an operator stopped it", bench.now_ms()
@@ -87,7 +87,7 @@ async def one_under_way_is_told_that_it_is_unwanted(bench: LedgerBench) -> None:
     sale = await a_sale(bench)
     found, lease = await running(bench, sale)
     assert await bench.ledger.rehearsals.renew(found.rehearsal_id, lease, {"arrived": 3}) == ""
-    await bench.ledger.rehearsals.stop(sale.sale_id)
+    await bench.ledger.rehearsals.stop(sale.sale_id, ACTOR)
     now = await latest(bench, sale)
     assert (now.state, now.finished_ms, now.progress) == (RehearsalState.RUNNING, None, {"arrived": 3})
     assert await bench.ledger.rehearsals.renew(found.rehearsal_id, lease, {}) == "an operator stopped it"

@@ -1,6 +1,7 @@
 """Every ledger passes the same batteries."""
 
 from conformance.ledger import (
+    exercise_action_store,
     exercise_audit_store,
     exercise_order_store,
     exercise_rehearsal_store,
@@ -34,6 +35,11 @@ async def test_timeline_store(ledger_bench: LedgerBench, check: Check[LedgerBenc
 
 @exercise_waitlist_store.parameters()
 async def test_waitlist_store(ledger_bench: LedgerBench, check: Check[LedgerBench]) -> None:
+    await check(ledger_bench)
+
+
+@exercise_action_store.parameters()
+async def test_action_store(ledger_bench: LedgerBench, check: Check[LedgerBench]) -> None:
     await check(ledger_bench)
 
 

@@ -107,7 +107,7 @@ async def test_what_is_done_to_a_sale_is_noted(bench: LedgerBench, memory: Memor
     await bench.moved(sale, SaleStatus.PAUSED)
     await bench.sales.set_blocked(sale.sale_id, ["ann"], ACTOR)
 
-    done = [(action.what, action.actor) for action in memory.rows.actions]
+    done = [(action.what, action.actor) for action in memory.rows.actions if action.what != "rebuild"]
 
     assert done == [(what, ACTOR) for what in ("create", "cancel", "move", "blocklist")]
 

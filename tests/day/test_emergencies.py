@@ -13,6 +13,7 @@ from day.test_day import AS_OPERATOR
 from faults.shop import Operator, Shop, buyer_token, open_shop
 from helpers.waiting import until
 
+ME = "ann-of-the-night"
 PAGE = Path(__file__).parents[2] / "docs" / "operating" / "emergencies.md"
 COMMANDS = set(re.findall(r"`doorbuster ([^`]*)`", PAGE.read_text()))
 FOLLOWED = {
@@ -20,7 +21,9 @@ FOLLOWED = {
     "sale resume SALE",
     "sale end SALE",
     "sale abort SALE",
-    "sale top-up SALE 100",
+    "sale top-up SALE --to 300",
+    "sale cut SALE --to 200",
+    "sale log SALE",
     "sale rebuild SALE",
     "sale timeline SALE",
     "sale show SALE",
@@ -46,7 +49,8 @@ class Duty:
         words = shlex.split(line.replace("SALE", sale_id))
         if words[0] == "doctor":
             return await doorbuster(*words, "--data-dir", str(self.shop.data_dir), settings=AS_OPERATOR)
-        return await doorbuster(*words, "--url", self.shop.url, settings=AS_OPERATOR)
+        settings = {**AS_OPERATOR, "DOORBUSTER_OPERATOR": ME}
+        return await doorbuster(*words, "--url", self.shop.url, settings=settings)
 
     async def does(self, line: str, sale_id: str = "") -> str:
         done = await self.types(line, sale_id)
@@ -54,13 +58,33 @@ class Duty:
         return done.out
 
     async def twice(self, line: str, sale_id: str) -> None:
-        """As the page says: the second time does nothing."""
+        """As the page says: the second time does nothing, and nothing more was done."""
+        before = await self.acts(sale_id)
         await self.does(line, sale_id)
         status, first = await self.operator.call("GET", f"/sales/{sale_id}")
         assert status == 200
+        done = await self.acts(sale_id)
+        assert len(done) > len(before)
         await self.does(line, sale_id)
         _, second = await self.operator.call("GET", f"/sales/{sale_id}")
-        assert (first["status"], first["log_size"]) == (second["status"], second["log_size"])
+        same = ("status", "log_size", "epoch", "quantity_available", "updated_at")
+        assert [first[name] for name in same] == [second[name] for name in same]
+        assert await self.acts(sale_id) == done
+
+    async def is_in_the_log(self, sale_id: str) -> None:
+        log = await self.does("sale log SALE", sale_id)
+        for what in (
+            r"move .*\boperator:ME .*… .*to PAUSED",
+            r"change .*\boperator:ME .*300 units",
+            r"rebuild .*\boperator:ME ",
+        ):
+            assert re.search(what.replace("ME", ME), log), (what, log)
+
+    async def acts(self, sale_id: str) -> list[tuple[str, str]]:
+        """What operators did, and why, the newest first."""
+        status, found = await self.operator.call("GET", f"/sales/{sale_id}/actions")
+        assert (status, found["next_cursor"]) == (200, None)
+        return [(one["action"], one["reason"]) for one in found["actions"] if one["by"].startswith("operator")]
 
     async def status(self, sale_id: str) -> str:
         _, sale = await self.operator.call("GET", f"/sales/{sale_id}")
@@ -109,12 +133,11 @@ async def test_page_followed_from_pause_to_roll_back(tmp_path: Path) -> None:
         assert (place["state"], place["position"]) == ("standby", 1), "nothing is free, and units may come back"
 
         # More units go to the line first; fewer than are held are refused.
-        await duty.does("sale top-up SALE 100", sale_id)
+        await duty.twice("sale top-up SALE --to 300", sale_id)
         eves = await duty.granted("eve", sale_id)
         status, refused = await duty.operator.call("PATCH", f"/sales/{sale_id}", {"quantity_available": 2})
         assert (status, refused["code"]) == (409, "conflict")
-        status, cut = await duty.operator.call("PATCH", f"/sales/{sale_id}", {"quantity_available": 3})
-        assert (status, cut["quantity_available"]) == (200, 3)
+        await duty.twice("sale cut SALE --to 200", sale_id)
 
         # A new image changes nothing of it.
         await duty.does("sale rebuild SALE", sale_id)
@@ -130,6 +153,7 @@ async def test_page_followed_from_pause_to_roll_back(tmp_path: Path) -> None:
 
         await until(settled, within=30, what="everything is given back")
         assert "CANCELLED" in await duty.does("sale show SALE", sale_id)
+        await duty.is_in_the_log(sale_id)
         assert "in_step" in await duty.does("sale audit SALE", sale_id)
         assert "in_balance" in await duty.does("sale reconcile SALE", sale_id)
         for user, order in (("bob", bobs), ("eve", eves)):

@@ -293,7 +293,7 @@ def test_operator_ends_it() -> None:
         world.store.removing = Gate()
         sale = await world.asked()
         shadow = await world.at_work(sale)
-        await world.store.stop(sale.sale_id)
+        await world.store.stop(sale.sale_id, ACTOR)
         await world.later(2 * LEASE_MS / 1000)
         world.store.removing.open.set()
         found = await world.over(sale)

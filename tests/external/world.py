@@ -43,10 +43,14 @@ class World:
         return await until(ask)
 
     async def order(self, user: str = "ann") -> Answer:
-        """An order in a race."""
-        status, order = await self.call("POST", f"/v1/sales/{self.sale_id}/orders", user, {"quantity": 1})
-        assert status == 201, order
-        return order
+        """An order in a race. Who is told that nothing can be decided asks again with the same key."""
+
+        async def ask() -> Answer:
+            status, order = await self.call("POST", f"/v1/sales/{self.sale_id}/orders", user, {"quantity": 1})
+            assert status == 201, order
+            return order
+
+        return await until(ask)
 
     async def read(self, order: Answer, user: str = "ann") -> Answer:
         return (await self.call("GET", f"/v1/orders/{order['order_id']}", user))[1]

@@ -14,6 +14,7 @@ from conformance.ledgers import MemoryLedger
 from doorbuster.domain.order import Hold, Order
 from doorbuster.domain.transitions import OrderStatus
 from doorbuster.engine.ports import (
+    KEEPER,
     Ask,
     CommitBatch,
     Committed,
@@ -227,9 +228,9 @@ class CommitsOfAnyEpoch(_Ledger):
 
 
 class _KeepsReleases(ReferenceSaleStore):
-    async def raise_epoch(self, sale_id: str, seen: int, reason: str) -> int | None:
+    async def raise_epoch(self, sale_id: str, seen: int, reason: str, by: str = KEEPER) -> int | None:
         kept = dict(self._ledger.releases)
-        epoch = await super().raise_epoch(sale_id, seen, reason)
+        epoch = await super().raise_epoch(sale_id, seen, reason, by)
         self._ledger.releases.update(kept)
         return epoch
 

@@ -6,6 +6,7 @@ here. Read next: `buyers.py`, `operators.py`.
 
 from typing import Final
 
+from doorbuster.api.actions import action_routes
 from doorbuster.api.auth import Buyers, is_operator
 from doorbuster.api.buyers import BuyerRoutes
 from doorbuster.api.dispatch import Dispatch
@@ -117,6 +118,7 @@ class Api:
                 *rehearsal_routes(services, operator.guarded),
                 *fleet_routes(services, operator.guarded),
                 *monitor_routes(services, clock, operator.guarded),
+                *action_routes(services, operator.guarded),
                 *timeline_routes(services, operator.guarded),
                 *money_routes(services, operator.guarded),
                 *gateway_news_routes(services.newsroom),

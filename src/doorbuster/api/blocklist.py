@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-import msgspec
-
+from doorbuster.api.acting import reason_of
 from doorbuster.api.http import Request
 from doorbuster.api.reading import body_of, checked_user, invalid, query_of
-from doorbuster.api.shapes import BlocklistBody, Reason
+from doorbuster.api.shapes import BlocklistBody
 from doorbuster.domain import limits
 
 _COLUMN: Final = "user_id"
@@ -27,7 +26,7 @@ async def list_of(request: Request) -> tuple[list[str], str]:
     if (request.header(b"content-type") or b"").lower().startswith(b"text/csv"):
         if request.body_too_large:
             raise invalid("the list is larger than this route takes")
-        parts, reason = _parts_of_csv(request.body), _reason_of(query)
+        parts, reason = _parts_of_csv(request.body), reason_of(query)
     elif query:
         raise invalid("the reason of a list in JSON stands in its body")
     else:
@@ -38,13 +37,6 @@ async def list_of(request: Request) -> tuple[list[str], str]:
         users += part
         await asyncio.sleep(0)
     return users, reason
-
-
-def _reason_of(query: dict[str, str]) -> str:
-    try:
-        return msgspec.convert(query.get("reason", ""), Reason)
-    except msgspec.ValidationError as problem:
-        raise invalid(f"reason: {problem}") from problem
 
 
 def _parts_of(users: list[str]) -> Iterator[list[str]]:

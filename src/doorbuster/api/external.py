@@ -6,6 +6,7 @@ Owns: what each answers, in HTTP's words. Read next: `engine/external.py`, `engi
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from doorbuster.api.acting import actor_of
 from doorbuster.api.external_shapes import (
     KeyList,
     PaidBody,
@@ -22,9 +23,7 @@ from doorbuster.api.services import Services
 from doorbuster.api.shapes import OrderView, order_view
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.passes import KEYS_MAX_AGE_S
-from doorbuster.engine.ports import Actor
 
-_OPERATOR: Final = "operator"
 _PUBLIC: Final = ((b"cache-control", b"public, max-age=%d" % KEYS_MAX_AGE_S),)
 _PAID: Final = {"reference": "invoice 2030-117", "amount_cents": 4900, "currency": "EUR"}
 
@@ -41,7 +40,7 @@ class ExternalRoutes:
             reference=body.reference,
             amount_cents=body.amount_cents,
             currency=body.currency,
-            actor=Actor(name=_OPERATOR, reason=body.reason),
+            actor=actor_of(request, body.reason),
         )
         return order if isinstance(order, Refusal) else json_reply(200, order_view(order))
 
@@ -63,7 +62,7 @@ class ExternalRoutes:
 
     async def rotate(self, request: Request) -> Reply:
         body = body_of(request, RotateKeysBody, required=False)
-        found = await self._services.passes.rotate(Actor(name=_OPERATOR, reason=body.reason), leaked=body.leaked)
+        found = await self._services.passes.rotate(actor_of(request, body.reason), leaked=body.leaked)
         return json_reply(200, KeyList([key_view(key, state) for key, state in found]))
 
     async def published(self, request: Request) -> Reply:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from doorbuster.api.acting import actor_of
 from doorbuster.api.http import Reply, Request, json_reply
 from doorbuster.api.reading import body_of, id_of
 from doorbuster.api.routes import Caller, Handler, Route
@@ -14,9 +15,7 @@ from doorbuster.api.services import Services
 from doorbuster.api.shapes import OrderView, VerbBody, order_view, stamp
 from doorbuster.domain.balance import Reconciliation
 from doorbuster.domain.outcomes import Code, Refusal
-from doorbuster.engine.ports import Actor
 
-_OPERATOR = "operator"
 _REASON = {"reason": "the customer was promised a refund"}
 
 
@@ -60,13 +59,13 @@ class MoneyRoutes:
     async def refund(self, request: Request) -> Reply | Refusal:
         """The whole amount of a paid order, and its units with it."""
         body = body_of(request, VerbBody, required=False)
-        actor = Actor(name=_OPERATOR, reason=body.reason)
+        actor = actor_of(request, body.reason)
         order = await self._services.refunding.refund(id_of(request, "order_id"), actor)
         return order if isinstance(order, Refusal) else json_reply(200, order_view(order))
 
     async def reconcile(self, request: Request) -> Reply | Refusal:
         body = body_of(request, VerbBody, required=False)
-        actor = Actor(name=_OPERATOR, reason=body.reason)
+        actor = actor_of(request, body.reason)
         return _reply(await self._services.reconciler.reconcile(id_of(request, "sale_id"), actor))
 
     async def reconciliation(self, request: Request) -> Reply | Refusal:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from doorbuster import __version__
+from doorbuster.api import acting
 from doorbuster.api.http import Problem
 from doorbuster.api.routes import Caller, Route, Table
 from doorbuster.domain.outcomes import RULES, Code
@@ -71,7 +72,8 @@ def codes_of(route: Route) -> list[Code]:
         codes.append(Code.RATE_LIMITED)
     if route.idempotent_key:
         codes.append(Code.IDEMPOTENCY_KEY_MISSING)
-    if route.body is not None or route.query or route.idempotent_key:
+    acts = route.caller is Caller.OPERATOR and route.method != "GET"
+    if route.body is not None or route.query or route.idempotent_key or acts:
         codes.append(Code.INVALID_REQUEST)
     if route.path.startswith("/v1/") and route.path != "/v1/dev/buyers":
         codes.append(Code.UNAVAILABLE)
@@ -164,14 +166,25 @@ def _query_parameters(route: Route) -> list[dict[str, object]]:
 
 
 def _header_parameters(route: Route) -> list[dict[str, object]]:
-    if not route.idempotent_key:
-        return []
-    return [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": True,
-            "description": "One per intent; repeat it on every retry of the same intent.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-        }
-    ]
+    found: list[dict[str, object]] = []
+    if route.idempotent_key:
+        found.append(
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": True,
+                "description": "One per intent; repeat it on every retry of the same intent.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+            }
+        )
+    if route.caller is Caller.OPERATOR and route.method != "GET":
+        found.append(
+            {
+                "name": acting.HEADER,
+                "in": "header",
+                "required": False,
+                "description": "Who acts, of those who have the operator's token; kept with what is done.",
+                "schema": {"type": "string", "maxLength": acting.NAME_LENGTH_MAX},
+            }
+        )
+    return found

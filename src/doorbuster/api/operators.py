@@ -5,6 +5,7 @@ Owns: what each answers, in HTTP's words. Every verb is idempotent and recorded 
 
 from collections.abc import Awaitable, Callable
 
+from doorbuster.api import acting
 from doorbuster.api.auth import Buyers, is_operator
 from doorbuster.api.blocklist import list_of
 from doorbuster.api.http import Refused, Reply, Request, json_reply
@@ -31,8 +32,6 @@ from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import OrderStatus
 from doorbuster.engine.ports import Actor, Clock
 
-_OPERATOR = "operator"
-
 
 class OperatorRoutes:
     """Handlers; `guarded` puts the check of the operator's token before one."""
@@ -51,13 +50,19 @@ class OperatorRoutes:
             if not is_operator(authorization, self._token):
                 await self._buyers.identify(authorization)
                 raise Refused(Refusal(Code.FORBIDDEN, "this route needs the operator's token"))
-            return await handler(request)
+            try:
+                acting.actor_of(request)
+                outcome = await handler(request)
+                acting.note(request, outcome)
+            finally:
+                acting.forget()
+            return outcome
 
         return guard
 
     async def create(self, request: Request) -> Reply | Refusal:
         body = body_of(request, SaleBody)
-        sale = await self._services.operating.create(body.terms(), Actor(name=_OPERATOR, reason="created"))
+        sale = await self._services.operating.create(body.terms(), acting.actor_of(request, "created"))
         if isinstance(sale, Refusal):
             return sale
         location = (b"location", f"/v1/admin/sales/{sale.sale_id}".encode())
@@ -73,7 +78,7 @@ class OperatorRoutes:
 
     async def change(self, request: Request) -> Reply | Refusal:
         body = body_of(request, SaleChange)
-        actor = Actor(name=_OPERATOR, reason=body.reason)
+        actor = acting.actor_of(request, body.reason)
         sale = await self._services.operating.change(
             id_of(request, "sale_id"), body.changes(), actor, expected_quantity=body.expected_quantity
         )
@@ -84,13 +89,13 @@ class OperatorRoutes:
 
         async def handle(request: Request) -> Reply | Refusal:
             body = body_of(request, VerbBody, required=False)
-            return self._sale(await do(id_of(request, "sale_id"), Actor(name=_OPERATOR, reason=body.reason)))
+            return self._sale(await do(id_of(request, "sale_id"), acting.actor_of(request, body.reason)))
 
         return handle
 
     async def audit(self, request: Request) -> Reply | Refusal:
         body = body_of(request, VerbBody, required=False)
-        actor = Actor(name=_OPERATOR, reason=body.reason)
+        actor = acting.actor_of(request, body.reason)
         return _audit(await self._services.auditing.audit(id_of(request, "sale_id"), actor))
 
     async def latest_audit(self, request: Request) -> Reply | Refusal:
@@ -121,7 +126,7 @@ class OperatorRoutes:
     async def blocklist(self, request: Request) -> Reply | Refusal:
         sale_id = id_of(request, "sale_id")
         users, reason = await list_of(request)
-        result = await self._services.operating.set_blocklist(sale_id, users, Actor(name=_OPERATOR, reason=reason))
+        result = await self._services.operating.set_blocklist(sale_id, users, acting.actor_of(request, reason))
         if isinstance(result, Refusal):
             return result
         return json_reply(200, BlocklistAnswer(result.added, result.removed, result.total))
@@ -129,7 +134,7 @@ class OperatorRoutes:
     async def cancelled(self, request: Request) -> Reply | Refusal:
         """An order's units given back on somebody's behalf."""
         body = body_of(request, VerbBody, required=False)
-        actor = Actor(name=_OPERATOR, reason=body.reason)
+        actor = acting.actor_of(request, body.reason)
         order = await self._services.external.cancelled(id_of(request, "order_id"), actor)
         return order if isinstance(order, Refusal) else json_reply(200, order_view(order))
 

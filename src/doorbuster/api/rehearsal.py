@@ -8,18 +8,17 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from doorbuster.api.acting import REASON, actor_of, reason_of
 from doorbuster.api.http import Reply, Request, json_reply
-from doorbuster.api.reading import body_of, id_of
+from doorbuster.api.reading import body_of, id_of, query_of
 from doorbuster.api.routes import Caller, Handler, Route
 from doorbuster.api.services import Services
 from doorbuster.api.shapes import Reason, stamp, stamp_or_none
 from doorbuster.domain import rehearsal as bounds
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.rehearsal import Check, Wish
-from doorbuster.engine.ports import Actor
 from doorbuster.engine.rehearsal_ports import Rehearsal
 
-_OPERATOR: Final = "operator"
 _WISH: Final = {"multiple": 1.5, "reason": "before the big day"}
 
 
@@ -92,14 +91,15 @@ class RehearsalRoutes:
         sale_id = id_of(request, "sale_id")
         multiple = await self._rehearsing.multiple(sale_id) if body.multiple is None else body.multiple
         wish = Wish(multiple=multiple, buyers=body.buyers, seconds=body.seconds, forced=body.force)
-        actor = Actor(name=_OPERATOR, reason=body.reason)
+        actor = actor_of(request, body.reason)
         return _answer(202, await self._rehearsing.ask(sale_id, wish, actor))
 
     async def look(self, request: Request) -> Reply | Refusal:
         return _answer(200, await self._rehearsing.latest(id_of(request, "sale_id")))
 
     async def stop(self, request: Request) -> Reply | Refusal:
-        return _answer(200, await self._rehearsing.stop(id_of(request, "sale_id")))
+        actor = actor_of(request, reason_of(query_of(request, "reason")))
+        return _answer(200, await self._rehearsing.stop(id_of(request, "sale_id"), actor))
 
 
 def _answer(status: int, found: Rehearsal | Refusal) -> Reply | Refusal:
@@ -124,6 +124,7 @@ def rehearsal_routes(services: Services, guarded: Callable[[Handler], Handler]) 
         Route(
             method="DELETE", path=path, name="stop-rehearsal", caller=Caller.OPERATOR,
             summary="Stop the rehearsal that is under way", handler=guarded(on.stop), answers={200: RehearsalView},
+            query={"reason": REASON},
             codes=(Code.NOT_FOUND,),
         ),
     ]  # fmt: skip

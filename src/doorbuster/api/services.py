@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from doorbuster.engine.actions import ActionStore
 from doorbuster.engine.auditing import Auditing
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.drawing import Drawing
@@ -54,6 +55,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     rehearsing: Rehearsing
     fleet: Fleet
     monitor: MonitorStore
+    actions: ActionStore
     webhooks: Webhooks
     refunding: Refunding
     reconciler: Reconciler

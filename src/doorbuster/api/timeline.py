@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from doorbuster.api.acting import actor_of
 from doorbuster.api.http import Refused, Reply, Request, json_reply
 from doorbuster.api.reading import body_of, id_of
 from doorbuster.api.routes import Caller, Handler, Route
@@ -18,9 +19,7 @@ from doorbuster.domain import rehearsal
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.plan import Plan
 from doorbuster.domain.timeline import StepName, StepRow, StepState
-from doorbuster.engine.ports import Actor
 
-_OPERATOR: Final = "operator"
 _PLAN: Final = {"expected_crowd": 20000, "pages": ["/sale/sneaker", "/assets/app.js"], "reason": "as announced"}
 _REASON: Final = {"reason": "the shop has its own mails"}
 
@@ -85,13 +84,13 @@ class TimelineRoutes:
     async def run(self, request: Request) -> Reply | Refusal:
         body = body_of(request, VerbBody, required=False)
         sale_id, step = id_of(request, "sale_id"), _step_of(request)
-        actor = Actor(name=_OPERATOR, reason=body.reason)
+        actor = actor_of(request, body.reason)
         return _timeline(sale_id, await self._planning.run(sale_id, step, actor))
 
     async def skip(self, request: Request) -> Reply | Refusal:
         body = body_of(request, VerbBody)
         sale_id, step = id_of(request, "sale_id"), _step_of(request)
-        actor = Actor(name=_OPERATOR, reason=body.reason)
+        actor = actor_of(request, body.reason)
         return _timeline(sale_id, await self._planning.skip(sale_id, step, actor))
 
     async def plan(self, request: Request) -> Reply | Refusal:
@@ -106,7 +105,7 @@ class TimelineRoutes:
             rehearse=body.rehearse,
             rehearsal_multiple=body.rehearsal_multiple,
         )
-        actor = Actor(name=_OPERATOR, reason=body.reason)
+        actor = actor_of(request, body.reason)
         return _plan(await self._planning.set_plan(id_of(request, "sale_id"), plan, actor))
 
 

@@ -170,6 +170,7 @@ def _services(
         rehearsing=Rehearsing(world.rehearsals, world.sales, world.timeline, world.ids),
         fleet=world.fleet,
         monitor=world.monitor,
+        actions=world.actions,
         webhooks=_webhooks(world),
         operating=Operating(
             sales=world.sales,

@@ -14,6 +14,7 @@ from doorbuster import telemetry, tracing
 from doorbuster.adapters.beacon import build_beacon
 from doorbuster.adapters.notify import push_terms
 from doorbuster.adapters.payments import build_gateway
+from doorbuster.adapters.postgres.actions import PostgresActions
 from doorbuster.adapters.postgres.audits import PostgresAuditStore
 from doorbuster.adapters.postgres.balance import PostgresBalanceStore
 from doorbuster.adapters.postgres.charges import PostgresChargeStore
@@ -81,6 +82,7 @@ class World:
         self.shop_events = PostgresShopEvents(database)
         self.notices = PostgresWaitlist(database)
         self.monitor = PostgresMonitor(database)
+        self.actions = PostgresActions(database)
         self.fleet = PostgresFleet(database)
         self.rehearsals = PostgresRehearsals(database)
         self.timeline = PostgresTimelineStore(database)

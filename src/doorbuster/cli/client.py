@@ -5,6 +5,7 @@ Owns: where it is and who we are (environment, else the data directory of `up`),
 """
 
 import asyncio
+import getpass
 import json
 import os
 import sys
@@ -14,6 +15,8 @@ from typing import Any, Final, NoReturn
 _PATIENCE_S: Final = 60.0
 """Rebuilding the image of a sale with a million orders takes a quarter of this."""
 _DATA_DIR: Final = ".doorbuster"
+_NAME_LENGTH_MAX: Final = 64
+"""That of `X-Operator`."""
 _NOT_NOW: Final = frozenset({429, 500, 502, 503, 504})
 REFUSED: Final = 1
 NOT_ASKED: Final = 2
@@ -52,6 +55,17 @@ def address(given: str | None, folder: Path) -> str:
     if not found.startswith(("http://", "https://")):
         fail(f"{found!r} is not an address; write it as http://127.0.0.1:8000")
     return found.rstrip("/")
+
+
+def _who() -> str:
+    """The name that is kept with what we do. A container may have an account without one."""
+    name = os.environ.get("DOORBUSTER_OPERATOR")
+    if name is None:
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError):
+            return ""
+    return "".join(letter for letter in name if letter.isascii() and letter.isprintable())[:_NAME_LENGTH_MAX].strip()
 
 
 class Operator:
@@ -106,7 +120,8 @@ class Operator:
     async def _call(self, method: str, path: str, **body: Any) -> tuple[int, str]:
         import aiohttp  # noqa: PLC0415
 
-        headers = {"Authorization": f"Bearer {self._token}"}
+        who = _who()
+        headers = {"Authorization": f"Bearer {self._token}", **({"X-Operator": who} if who else {})}
         timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
         async with (
             aiohttp.ClientSession(headers=headers, timeout=timeout) as session,

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from doorbuster.cli import client
 from doorbuster.cli.sale import path_of
@@ -22,7 +23,7 @@ def run(sale: str, wish: dict[str, Any], *, stop: bool, url: str | None, folder:
     operator = client.Operator(url, folder, as_json=as_json)
     path = f"{path_of(sale)}/rehearsal"
     if stop:
-        found = operator.ask("DELETE", path)
+        found = operator.ask("DELETE", f"{path}?{urlencode({'reason': wish.get('reason', '')})}")
         print(json.dumps(found, indent=2) if as_json else f"asked to stop; it is {found['state']}")
         return 0
     found = operator.ask("POST", path, {name: value for name, value in wish.items() if value is not None})

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from doorbuster.cli import client, times
+from doorbuster.cli import client, quantity, times
 from doorbuster.cli.options import DataDir, Json, Reason, Url
 from doorbuster.cli.tables import print_table
 
@@ -107,7 +107,8 @@ def show(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json = 
 def top_up(
     *,
     sale: Sale,
-    units: Annotated[int, typer.Argument(min=1, help="Units to add.")],
+    units: Annotated[int | None, typer.Argument(min=1, help="Units to add.")] = None,
+    to: Annotated[int | None, typer.Option(min=1, help="So many in all; may be repeated.")] = None,
     reason: Reason = "",
     url: Url = None,
     data_dir: DataDir = None,
@@ -115,10 +116,52 @@ def top_up(
 ) -> None:
     """Put more units on sale."""
     operator = client.Operator(url, data_dir, as_json=as_json)
-    # The interface sets the quantity; with what was read, it refuses if somebody else changed it between these lines.
-    quantity = operator.ask("GET", path_of(sale))["quantity_available"]
-    body = {"quantity_available": quantity + units, "expected_quantity": quantity, "reason": reason}
-    _print(operator.ask("PATCH", path_of(sale), body), as_json=as_json)
+    _print(quantity.top_up(operator, path_of(sale), units, to, reason), as_json=as_json)
+
+
+@sale_app.command()
+def cut(
+    *,
+    sale: Sale,
+    units: Annotated[int | None, typer.Argument(min=1, help="Units to take away.")] = None,
+    to: Annotated[int | None, typer.Option(min=1, help="So many in all; may be repeated.")] = None,
+    reason: Reason = "",
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Take units that are free off the sale. Nothing that is held or sold is touched."""
+    operator = client.Operator(url, data_dir, as_json=as_json)
+    _print(quantity.cut(operator, path_of(sale), units, to, reason), as_json=as_json)
+
+
+@sale_app.command("log")
+def show_log(
+    *,
+    sale: Sale,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, the newest last.")] = 100,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """What was done to a sale, by whom and why."""
+    answer = client.Operator(url, data_dir, as_json=as_json).ask("GET", f"{path_of(sale)}/actions?limit={limit}")
+    if as_json:
+        print(json.dumps(answer, indent=2))
+        return
+    shown = [[one["at"], one["action"], one["by"], one["reason"], _brief(one["detail"])] for one in answer["actions"]]
+    print_table(["when", "what", "who", "why", ""], shown[::-1])
+    if answer.get("next_cursor"):
+        print(f"There are older ones; --limit shows up to 1000, not {limit}.")
+
+
+def _brief(detail: dict[str, Any]) -> str:
+    """What a person needs of it: all terms of a sale are too many."""
+    if {"from", "to"} <= detail.keys():
+        return f"{detail['from']} to {detail['to']}"
+    if "quantity_available" in detail:
+        return f"{detail['quantity_available']:,} units"
+    return ", ".join(f"{name} {value}" for name, value in detail.items() if isinstance(value, int | str))
 
 
 @sale_app.command()

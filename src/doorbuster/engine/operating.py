@@ -16,6 +16,7 @@ from doorbuster.domain.sale import Sale, SaleTerms, change_refused, problems_of,
 from doorbuster.domain.transitions import SALE_OVER, SaleStatus
 from doorbuster.engine.board import SaleBoard
 from doorbuster.engine.ports import (
+    KEEPER,
     Actor,
     Clock,
     Ids,
@@ -117,9 +118,7 @@ class Operating:
             if image is not None and image.epoch == sale.epoch:
                 taken = await self._stock.set_available(sale.sale_id, wanted, epoch=sale.epoch)
                 if not taken:
-                    return Refusal(
-                        Code.CONFLICT, f"only {image.stock} units are free; {before - wanted} cannot be withdrawn"
-                    )
+                    return await self._not_cut(sale, before - wanted)
         except (StoreUnavailable, OutcomeUnknown):
             pass  # the ledger's guard decides alone; the image is written anew when the counter is back
         changed = await self._sales.change(sale.sale_id, terms, sale, actor)
@@ -128,6 +127,13 @@ class Operating:
         elif taken:
             await self._quietly_set_available(sale.sale_id, before, sale.epoch)
         return changed
+
+    async def _not_cut(self, sale: Sale, units: int) -> Refusal:
+        """Why the counter did not give them up: they are held, or its image is being written anew."""
+        image = await self._stock.summary(sale.sale_id)
+        if image is None or image.epoch != sale.epoch or image.stock >= units:
+            return Refusal(Code.UNAVAILABLE, "the stock counter is being written anew; nothing was changed", 1000)
+        return Refusal(Code.CONFLICT, f"only {image.stock} units are free; {units} cannot be withdrawn")
 
     async def open(self, sale_id: str, actor: Actor) -> Sale | Refusal:
         """Start now, whatever the start time was. An ACTIVE sale stays as it is."""
@@ -168,7 +174,7 @@ class Operating:
         except (StoreUnavailable, OutcomeUnknown):
             return Refusal(Code.UNAVAILABLE, "the stock counter does not answer", 1000)
         if image is None:
-            await self._build(sale, f"warm-up by {actor.name}")
+            await self._build(sale, actor.reason or "warm-up", actor.name)
         return await self._reread(sale)
 
     async def rebuild(self, sale_id: str, actor: Actor) -> Sale | Refusal:
@@ -179,7 +185,7 @@ class Operating:
         if sale.status in SALE_OVER:
             return Refusal(Code.CONFLICT, f"the sale is {sale.status.value}; it needs no image")
         try:
-            await self._rebuilder.rebuild(sale, f"asked for by {actor.name}: {actor.reason}".rstrip(": "))
+            await self._rebuilder.rebuild(sale, actor.reason or "asked for", actor.name)
         except (StoreUnavailable, OutcomeUnknown):
             return Refusal(Code.UNAVAILABLE, "the stock counter does not answer; the worker will rebuild it", 1000)
         return await self._reread(sale)
@@ -249,9 +255,9 @@ class Operating:
         except (StoreUnavailable, OutcomeUnknown):
             return  # the keeper sees two different numbers and sets the ledger's
 
-    async def _build(self, sale: Sale, reason: str) -> None:
+    async def _build(self, sale: Sale, reason: str, by: str = KEEPER) -> None:
         try:
-            await self._rebuilder.rebuild(sale, reason)
+            await self._rebuilder.rebuild(sale, reason, by)
         except (StoreUnavailable, OutcomeUnknown):
             return  # the keeper builds it when the stock counter answers
 

@@ -7,7 +7,7 @@ Read next: `selling.py`, which uses most of this; `reference/`, which is the sho
 
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -234,6 +234,10 @@ class CommitBatch(msgspec.Struct, frozen=True, kw_only=True):
     holds: Sequence[Hold]
 
 
+KEEPER: Final = "keeper"
+"""Who has an image written anew when nobody asked for it."""
+
+
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
     """Who does something to a sale, and why; stored with it."""
 
@@ -288,7 +292,7 @@ class SaleStore(Protocol):
         Returns the sales moved. Idempotent."""
         ...
 
-    async def raise_epoch(self, sale_id: str, seen: int, reason: str) -> int | None:
+    async def raise_epoch(self, sale_id: str, seen: int, reason: str, by: str = KEEPER) -> int | None:
         """R9a: from here every commit under `seen` fails. Returns the new epoch; None if the epoch is no longer
         `seen` (someone else was first)."""
         ...

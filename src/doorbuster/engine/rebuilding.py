@@ -16,6 +16,7 @@ from doorbuster.domain.transitions import SALE_OVER, SALE_SELLS, SaleStatus
 from doorbuster.engine.image import ImageChunk, ImageHead, ImageState, ImageSummary, ImageTerms, LineHead
 from doorbuster.engine.line_ports import LineLedger, LineStore
 from doorbuster.engine.ports import (
+    KEEPER,
     Clock,
     SaleStore,
     StockStore,
@@ -71,10 +72,10 @@ class Rebuilder:
         self._ledger = ledger
         self.built = 0
 
-    async def rebuild(self, sale: Sale, reason: str) -> int | None:
+    async def rebuild(self, sale: Sale, reason: str, by: str = KEEPER) -> int | None:
         """Throw the image away and write it again. Returns the new epoch, or None if another builder was first
         (then there is nothing to do). May raise StoreUnavailable or OutcomeUnknown: call again."""
-        epoch = await self._sales.raise_epoch(sale.sale_id, sale.epoch, reason)  # R9a
+        epoch = await self._sales.raise_epoch(sale.sale_id, sale.epoch, reason, by)  # R9a
         if epoch is None:
             return None
         if not await self._stock.begin_image(sale.sale_id, epoch):

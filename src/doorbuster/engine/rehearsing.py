@@ -100,9 +100,9 @@ class Rehearsing:
         there = await self._sales.get(sale_id)
         return Refusal(Code.NOT_FOUND, "there is no such sale" if there is None else "this sale was never rehearsed")
 
-    async def stop(self, sale_id: str) -> Rehearsal | Refusal:
+    async def stop(self, sale_id: str, actor: Actor) -> Rehearsal | Refusal:
         """Wish for the end of the one under way; one that is over stays as it was."""
-        await self._store.stop(sale_id)
+        await self._store.stop(sale_id, actor)
         return await self.latest(sale_id)
 
 

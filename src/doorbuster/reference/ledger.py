@@ -7,7 +7,8 @@ Read next: `orders.py`, then `sales.py`.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -17,6 +18,7 @@ from doorbuster.domain.order import Order, PaymentView
 from doorbuster.domain.payment import PAYMENT_OPEN
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.transitions import ORDER_ARROWS, ORDER_LIVE, OrderStatus, SaleStatus, may_move
+from doorbuster.engine.actions import Action
 from doorbuster.engine.image import LineRow
 from doorbuster.engine.ports import (
     Actor,
@@ -24,15 +26,6 @@ from doorbuster.engine.ports import (
     InvariantViolation,
     PendingRelease,
 )
-
-
-class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done to a sale, by whom and why."""
-
-    sale_id: str
-    what: str
-    actor: Actor
-    at_ms: int
 
 
 class ReferenceLedger:
@@ -70,6 +63,7 @@ class ReferenceLedger:
         self.watchers: list[Callable[[Sale | None, Sale], None]] = []
         """Told of every sale that is written: as it was (None: it is new), and as it is."""
         self._last_release = 0
+        self._last_action = 0
 
     # ------------------------------------------------------------------------------------------------ reading
 
@@ -147,8 +141,18 @@ class ReferenceLedger:
             forget_key=forget_key,
         )
 
-    def note(self, sale_id: str, what: str, actor: Actor) -> None:
-        self.actions.append(Action(sale_id=sale_id, what=what, actor=actor, at_ms=self.clock.now_ms()))
+    def note(self, sale_id: str, what: str, actor: Actor, detail: Mapping[str, Any] | None = None) -> None:
+        self._last_action += 1
+        self.actions.append(
+            Action(
+                action_id=self._last_action,
+                sale_id=sale_id,
+                what=what,
+                actor=actor,
+                at_ms=self.clock.now_ms(),
+                detail=detail or {},
+            )
+        )
 
     def close(self, orders: Iterable[Order], status: OrderStatus) -> int:
         """End those of these orders that may be ended, in the order of their ids; their units go back. Returns how

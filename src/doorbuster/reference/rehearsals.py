@@ -73,11 +73,12 @@ class ReferenceRehearsals:
         row = self._rows.get(rehearsal_id)
         return None if row is None else row.found
 
-    async def stop(self, sale_id: str) -> None:
+    async def stop(self, sale_id: str, actor: Actor) -> None:
         row = self._open()
-        if row is None or row.found.sale_id != sale_id:
+        if row is None or row.found.sale_id != sale_id or row.unwanted:
             return
         row.unwanted = True
+        self._ledger.note(sale_id, "rehearse-stop", actor)
         if row.found.state is RehearsalState.ASKED:
             self._close(row, RehearsalState.STOPPED, _STOPPED, None)
 

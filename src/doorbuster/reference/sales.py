@@ -16,6 +16,7 @@ from doorbuster.domain.sale import Sale, SaleTerms, status_at, terms_of
 from doorbuster.domain.transitions import SALE_ARROWS, SALE_OVER, SaleStatus
 from doorbuster.engine.image import ImageChunk, LineRow, SpentRow
 from doorbuster.engine.ports import (
+    KEEPER,
     Actor,
 )
 from doorbuster.reference.ledger import ReferenceLedger
@@ -113,7 +114,7 @@ class ReferenceSaleStore:
         starts = start_now and now < sale.start_ms
         if sale.status is target and not starts:
             return sale
-        self._ledger.note(sale_id, "move", actor)
+        self._ledger.note(sale_id, "move", actor, {"from": sale.status.value, "to": target.value})
         return self._ledger.write_sale(sale_id, status=target, start_ms=now if starts else sale.start_ms)
 
     async def follow_clock(self) -> Sequence[Sale]:
@@ -122,7 +123,7 @@ class ReferenceSaleStore:
             status = status_at(sale, self._ledger.clock.now_ms())
             if status is not sale.status:
                 moved.append(self._ledger.write_sale(sale_id, status=status))
-                self._ledger.note(sale_id, "move", _CLOCK)
+                self._ledger.note(sale_id, "move", _CLOCK, {"from": sale.status.value, "to": status.value})
         return moved
 
     def _by_stock(self, sale_id: str) -> SaleStatus:
@@ -137,7 +138,8 @@ class ReferenceSaleStore:
             return [], []
         before, after = self._ledger.blocked[sale_id], set(user_ids)
         if before != after:
-            self._ledger.note(sale_id, "blocklist", actor)
+            counts = {"added": len(after - before), "removed": len(before - after)}
+            self._ledger.note(sale_id, "blocklist", actor, counts)
         self._ledger.blocked[sale_id] = after
         return sorted(after - before), sorted(before - after)
 
@@ -146,7 +148,7 @@ class ReferenceSaleStore:
 
     # ------------------------------------------------------------------------------------------------ the image
 
-    async def raise_epoch(self, sale_id: str, seen: int, reason: str) -> int | None:
+    async def raise_epoch(self, sale_id: str, seen: int, reason: str, by: str = KEEPER) -> int | None:
         sale = self._ledger.sales.get(sale_id)
         if sale is None or sale.epoch != seen:  # I12
             return None
@@ -156,6 +158,7 @@ class ReferenceSaleStore:
             del self._ledger.releases[row.release_id]
         self._ledger.append_log(sale_id, LogKind.EPOCH, 0, epoch=seen + 1)
         self._ledger.write_sale(sale_id, epoch=seen + 1, tick_seen=0, image_run_id="", rebuild_reason=reason)
+        self._ledger.note(sale_id, "rebuild", Actor(name=by, reason=reason), {"epoch": seen + 1})
         return seen + 1
 
     async def request_rebuild(self, sale_id: str, epoch: int, reason: str) -> bool:

@@ -5,6 +5,7 @@ Owns: nothing but the wiring, and the few things a test does to stores that no p
 
 from doorbuster.domain.order import Order
 from doorbuster.engine.ports import Clock, Ids
+from doorbuster.reference.actions import ReferenceActions
 from doorbuster.reference.audits import ReferenceAuditStore
 from doorbuster.reference.charges import ReferenceChargeStore
 from doorbuster.reference.draws import ReferenceDrawLedger
@@ -42,6 +43,7 @@ class ReferenceShop:
         self.fleet = ReferenceFleet(clock)
         self.rehearsals = ReferenceRehearsals(self.ledger)
         self.monitor = ReferenceMonitor(clock)
+        self.actions = ReferenceActions(self.ledger)
         self.timeline = ReferenceTimelineStore(self.ledger)
         self.pass_keys = ReferencePassKeyStore(clock)
         self.stock = ReferenceStockStore()
@@ -58,6 +60,7 @@ class ReferenceShop:
             self.waitlist,
             self.fleet,
             self.rehearsals,
+            self.actions,
             self.monitor,
             self.pass_keys,
             self.stock,

@@ -48,9 +48,9 @@ class PostgresRehearsals:
         row = await self._database.fetchrow(_SQL["get"], rehearsal_id)
         return None if row is None else _rehearsal_of(row)
 
-    async def stop(self, sale_id: str) -> None:
+    async def stop(self, sale_id: str, actor: Actor) -> None:
         if is_id(sale_id):
-            await self._database.write(_SQL["stop"], sale_id)
+            await self._database.write(_SQL["stop"], sale_id, actor.name, actor.reason)
 
     async def claim(self, lease: str) -> Claimed | None:
         rows = await self._database.write(_SQL["claim"], lease, LEASE_MS, CLEAR_MS)

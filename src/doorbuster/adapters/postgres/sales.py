@@ -20,6 +20,7 @@ from doorbuster.domain.sale import Sale, SaleTerms
 from doorbuster.domain.transitions import SALE_ARROWS, SaleStatus
 from doorbuster.engine.image import ImageChunk, LineRow, SpentRow
 from doorbuster.engine.ports import (
+    KEEPER,
     Actor,
 )
 
@@ -82,10 +83,10 @@ class PostgresSaleStore:
     async def follow_clock(self) -> Sequence[Sale]:
         return [sale_of(row) for row in await self._database.write(_SQL["follow_clock"])]
 
-    async def raise_epoch(self, sale_id: str, seen: int, reason: str) -> int | None:
+    async def raise_epoch(self, sale_id: str, seen: int, reason: str, by: str = KEEPER) -> int | None:
         if not is_id(sale_id):
             return None
-        [row] = await self._database.write(_SQL["raise_epoch"], sale_id, seen, reason)
+        [row] = await self._database.write(_SQL["raise_epoch"], sale_id, seen, reason, by)
         return row["epoch"]
 
     async def request_rebuild(self, sale_id: str, epoch: int, reason: str) -> bool:

@@ -10,13 +10,16 @@ select * from rehearsal_view where rehearsal_id = $1
 select * from rehearsal_view where sale_id = $1 order by asked_ms desc, rehearsal_id desc limit 1
 
 -- name: stop
-update rehearsals set
-    unwanted = true,
-    state = case state when 'asked' then 'stopped' else state end,
-    words = case state when 'asked' then 'an operator stopped it' else words end,
-    finished_at = case state when 'asked' then clock_ms() end
-where sale_id = $1 and state in ('asked', 'running')
-returning rehearsal_id
+with stopped as (
+    update rehearsals set
+        unwanted = true,
+        state = case state when 'asked' then 'stopped' else state end,
+        words = case state when 'asked' then 'an operator stopped it' else words end,
+        finished_at = case state when 'asked' then clock_ms() end
+    where sale_id = $1 and state in ('asked', 'running') and not unwanted
+    returning sale_id
+)
+select note_action(sale_id, 'rehearse-stop', $2, $3, '{}') from stopped
 
 -- name: claim
 select rehearsal_id, crashed, secret from claim_rehearsal($1, $2, $3)

@@ -27,7 +27,7 @@ select word, detail, (shown).* from move_sale($1, $2, $3, $4, $5, $6)
 select * from follow_clock()
 
 -- name: raise_epoch
-select raise_epoch($1, $2, $3) as epoch
+select raise_epoch($1, $2, $3, $4) as epoch
 
 -- name: request_rebuild
 update flash_sales set rebuild_reason = $3, updated_at = clock_ms()
