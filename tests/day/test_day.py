@@ -184,7 +184,8 @@ async def test_commands_of_the_day(shop: Shop, operator: Operator, tmp_path: Pat
     accounts.write_text("user_id\nbob\neve\n")
 
     async def said(*command: str, code: int = 0) -> str:
-        result = await doorbuster("sale", command[0], sale_id, *command[1:], "--url", shop.url, settings=AS_OPERATOR)
+        settings = {**AS_OPERATOR, "DOORBUSTER_OPERATOR": "ann"}
+        result = await doorbuster("sale", command[0], sale_id, *command[1:], "--url", shop.url, settings=settings)
         assert result.code == code, result.err
         return result.out + result.err
 
@@ -192,7 +193,7 @@ async def test_commands_of_the_day(shop: Shop, operator: Operator, tmp_path: Pat
     assert "20000" in await said("plan", "--crowd", "20000", "--page", "/sale", "--threshold", "p99-ms=300")
     assert "there is no rule" in await said("plan", "--threshold", "tea=1", code=1)
     assert "/sale" in await said("plan")
-    assert "skipped by operator: own mails" in await said("skip-step", "notify-1h", "--reason", "own mails")
+    assert "skipped by operator:ann: own mails" in await said("skip-step", "notify-1h", "--reason", "own mails")
     assert "there is no such step" in await said("run-step", "tea", code=1)
     await said("run-step", "warm-up")
     warm_up = await done(operator, sale_id, "warm-up")
