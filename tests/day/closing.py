@@ -12,7 +12,6 @@ from day.test_scaling import Desk, Recorded
 from doorbuster.agents.resolver import Resolver
 from doorbuster.agents.selling import ClockAgent
 from doorbuster.api.report_shapes import composed
-from doorbuster.api.shapes import stamp
 from doorbuster.domain.sale import Sale
 from doorbuster.domain.timeline import StepName, StepRow
 from doorbuster.engine.day_steps import End, FinalAudit, Settle, Start, WarmUp
@@ -163,8 +162,3 @@ async def a_closing(**terms: Any) -> AsyncGenerator[Closing]:
         yield closing
     finally:
         await gate.stop()
-
-
-def at(closing: Closing, ms: int) -> str:
-    """So long from now, as HTTP says it."""
-    return stamp(closing.gate.clock.now_ms() + ms)
