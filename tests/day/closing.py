@@ -45,7 +45,8 @@ class Closing:
         self.gate = gate
         self.shop = gate.shop
         self.bench = LedgerBench(_Shop(gate))
-        self.desk = Desk(self.bench, Recorded())
+        self.scaler = Recorded()
+        self.desk = Desk(self.bench, self.scaler)
         self.notifying = Notifying(self.shop.waitlist, gate.clock)
         self.rebuilder = Rebuilder(self.shop.sales, self.shop.stock, self.shop.line, self.shop.lines)
         self.faults = gate.gateway._faults  # pyright: ignore[reportPrivateUsage]

@@ -9,6 +9,7 @@ from conformance.ledger_bench import ACTOR, HOUR, MINUTE, SECOND
 from day.closing import LAST, Closing, a_closing
 from day.test_running import Day
 from doorbuster.domain.notices import Channel, NoticeKind, NoticeState
+from doorbuster.domain.plan import Plan
 from doorbuster.domain.timeline import LEASE_MS, STEPS, StepName, StepState
 from doorbuster.domain.transitions import SaleStatus
 from doorbuster.engine.day_ports import Asked, Detail
@@ -167,6 +168,24 @@ async def test_refund_that_is_stuck_keeps_the_report_from_being_final(closing: C
     assert report["money"] == {"currency": "EUR", "revenue_cents": 0, "refunded_cents": 1000}
     assert closing.gate.gateway.charges
     assert sum(charge.captured_cents for charge in closing.gate.gateway.charges.values()) == 0
+
+
+async def test_end_that_fails_holds_up_nobody(closing: Closing) -> None:
+    """Gates that nobody takes back are dear; the rest of the day goes on."""
+    await closing.shop.timeline.set_plan(closing.sale_id, Plan(expected_crowd=100), ACTOR)
+    closing.scaler.refuses = True
+    await closing.verb("end")
+    await closing.pass_time()
+
+    row = await closing.row(StepName.END)
+    assert (row.state, row.words) == (StepState.FAILED, "no machine is free")
+    assert (await closing.row(StepName.SETTLE)).state is StepState.DONE
+    await closing.pass_time(10 * MINUTE)
+    assert (await closing.report())["final"]
+
+    closing.scaler.refuses = False
+    await closing.pass_time()
+    await all_done(closing)
 
 
 async def test_two_workers_do_the_last_steps_once(closing: Closing) -> None:
