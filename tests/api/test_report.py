@@ -3,6 +3,7 @@
 from typing import Any
 
 from api.gate import Gate
+from doorbuster.api.shapes import stamp
 from doorbuster.domain.alerts import Alert
 from doorbuster.engine.monitoring import Sample, Traffic
 
@@ -46,3 +47,41 @@ async def test_report_has_those_who_joined_the_line(gate: Gate) -> None:
 
 async def test_race_has_no_line_to_join(gate: Gate) -> None:
     assert (await report_of(gate, gate.sale_id))["joined"] is None
+
+
+async def test_traffic_ends_with_the_sale_that_was_ended_early(gate: Gate) -> None:
+    """What gates answer afterwards is not the sale's, though it should have gone on for most of an hour."""
+    await gate.shop.monitor.add_traffic(Traffic(codes={"ok": 3}, took={4: 3}))
+    gate.clock.advance_ms(60_000)
+    await gate.admin("POST", f"/sales/{gate.sale_id}/end", {"reason": "a test"})
+    gate.clock.advance_ms(60_000)
+    await gate.shop.monitor.add_traffic(Traffic(codes={"ended": 900}, took={12: 900}))
+    gate.clock.advance_ms(60_000)
+
+    traffic = (await gate.admin("GET", f"/sales/{gate.sale_id}/report")).json["traffic"]
+
+    assert traffic == {"answers": {"ok": 3}, "p50_ms": 2**4 * 0.064, "p99_ms": 2**4 * 0.064}
+
+
+async def test_report_of_a_sale_that_is_on_says_when_it_will_be_final(gate: Gate) -> None:
+    report = (await gate.admin("GET", f"/sales/{gate.sale_id}/report")).json
+
+    sale = await gate.shop.sales.get(gate.sale_id)
+    assert sale is not None
+    assert (report["final"], report["why_not_final"]) == (False, "the sale is not over")
+    assert report["final_at_earliest"] == stamp(sale.end_ms + sale.checkout_ttl_seconds * 1_000)
+
+
+async def test_cancelled_orders_are_told_apart(gate: Gate) -> None:
+    sale_id = (await gate.create(payment_attempts=1)).json["sale_id"]
+    ann = (await gate.order("ann", sale=sale_id)).json["order_id"]
+    assert (await gate.pay(ann, "ann", method="pm_declined")).status == 402
+    bob = (await gate.order("bob", sale=sale_id)).json["order_id"]
+    assert (await gate.call("DELETE", f"/v1/orders/{bob}", token=gate.token("bob"))).status == 200
+    await gate.order("eve", sale=sale_id)
+    await gate.admin("POST", f"/sales/{sale_id}/abort", {"reason": "a test"})
+
+    orders = await report_of(gate, sale_id)
+
+    causes = {"declined": 1, "payment_failed": 0, "given_back": 1, "aborted": 1, "by_shop": 0}
+    assert (orders["cancelled"], orders["cancelled_by_cause"]) == (3, causes)

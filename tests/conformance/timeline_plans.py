@@ -190,6 +190,8 @@ async def report_is_kept(bench: LedgerBench) -> None:
 
     await bench.timeline.keep_report(sale.sale_id, {"final": False})
     await bench.timeline.keep_report(sale.sale_id, {"final": True, "money": {"revenue_cents": 5}})
+    await bench.timeline.keep_report(sale.sale_id, {"final": False})  # of a worker that was slow
+    await bench.timeline.keep_report(sale.sale_id, {"final": True, "money": {"revenue_cents": 6}})
 
     kept = await bench.timeline.report(sale.sale_id)
     assert kept is not None

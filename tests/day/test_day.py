@@ -201,5 +201,7 @@ async def test_commands_of_the_day(shop: Shop, operator: Operator, tmp_path: Pat
     assert "blocked accounts 2" in await said("timeline")
     assert "free" in await said("samples")
     assert "rule" in await said("alerts")
-    assert "orders: paid" in await said("report")
+    report = await said("report")
+    assert "not final: the sale is not over. Final at the earliest at " in report
+    assert "0.00 EUR" in report
     await operator.call("POST", f"/sales/{sale_id}/end")

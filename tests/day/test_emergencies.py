@@ -24,6 +24,7 @@ FOLLOWED = {
     "sale top-up SALE --to 300",
     "sale cut SALE --to 200",
     "sale log SALE",
+    "sale run-step SALE final-audit",
     "sale rebuild SALE",
     "sale timeline SALE",
     "sale show SALE",
@@ -86,6 +87,10 @@ class Duty:
         assert (status, found["next_cursor"]) == (200, None)
         return [(one["action"], one["reason"]) for one in found["actions"] if one["by"].startswith("operator")]
 
+    async def sees_gates(self) -> bool:
+        """One that has just started says so with its next beat."""
+        return (await self.types("gates")).code == 0
+
     async def status(self, sale_id: str) -> str:
         _, sale = await self.operator.call("GET", f"/sales/{sale_id}")
         return str(sale["status"])
@@ -114,7 +119,7 @@ async def test_page_followed_from_pause_to_roll_back(tmp_path: Path) -> None:
         duty = Duty(shop, session)
         sale_id = await duty.operator.create_sale(mode="queue", quantity_available=2, price_cents=4900)
         assert sale_id in await duty.does("sale list")
-        assert "ready" in await duty.does("gates")
+        await until(duty.sees_gates, within=30, what="a gate is ready")
         await duty.types("doctor")  # what it finds on this machine is its own tests' business
 
         for user in ("ann", "bob", "eve"):
@@ -154,6 +159,7 @@ async def test_page_followed_from_pause_to_roll_back(tmp_path: Path) -> None:
         await until(settled, within=30, what="everything is given back")
         assert "CANCELLED" in await duty.does("sale show SALE", sale_id)
         await duty.is_in_the_log(sale_id)
+        await duty.does("sale run-step SALE final-audit", sale_id)
         assert "in_step" in await duty.does("sale audit SALE", sale_id)
         assert "in_balance" in await duty.does("sale reconcile SALE", sale_id)
         for user, order in (("bob", bobs), ("eve", eves)):

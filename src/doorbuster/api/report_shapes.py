@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 
 from doorbuster.api.monitor import AlertView, alert_view
-from doorbuster.api.shapes import AvailabilityView, availability_view, stamp
+from doorbuster.api.shapes import AvailabilityView, availability_view, stamp, stamp_or_none
 from doorbuster.api.timeline import StepView, step_view
 from doorbuster.domain.calibration import Calibration
+from doorbuster.domain.figures import SaleFigures
 from doorbuster.domain.outcomes import Refusal
 from doorbuster.engine.reporting import Reporting, SaleReport
+from doorbuster.engine.wrapping_up import why_not_final
 
 
 class BandView(msgspec.Struct):
@@ -43,6 +45,18 @@ class MoneyView(msgspec.Struct, kw_only=True):
     refunded_cents: int
 
 
+class CancelledView(msgspec.Struct, kw_only=True):
+    """`cancelled` orders by cause; the numbers add up to it. `declined`: after the last decline. `payment_failed`: the
+    capture was refused, or nobody could charge it. `given_back`: by the buyer. `by_shop`: by an outside shop, or by
+    somebody's hand."""
+
+    declined: int
+    payment_failed: int
+    given_back: int
+    aborted: int
+    by_shop: int
+
+
 class OrdersView(msgspec.Struct, kw_only=True):
     """How the sale's orders ended. `refunded` ones were paid before and are among `paid`. `lapsed` ran out unpaid.
     `joined`: numbers given out in the line; more than joined if Valkey was lost meanwhile; null for a race."""
@@ -51,6 +65,7 @@ class OrdersView(msgspec.Struct, kw_only=True):
     made: int
     paid: int
     cancelled: int
+    cancelled_by_cause: CancelledView
     lapsed: int
     reserved: int
     refunded: int
@@ -82,8 +97,9 @@ class FairnessView(msgspec.Struct, kw_only=True):
 
 
 class TrafficView(msgspec.Struct, kw_only=True):
-    """What all gates answered, to buyers of all sales, from the start of this one to its end: by code, `ok` for
-    success. Times are upper bounds within a factor of two."""
+    """What all gates answered, from the start of the sale to its end, also an early one, to ten seconds: by code, `ok`
+    for success. Gates do not count by sale: what other sales and rehearsals answered meanwhile is in it. Times are
+    upper bounds within a factor of two."""
 
     answers: dict[str, int]
     p50_ms: float | None
@@ -92,7 +108,8 @@ class TrafficView(msgspec.Struct, kw_only=True):
 
 class ReportView(msgspec.Struct, kw_only=True):
     """A sale in numbers. `calibration` judges the chances that buyers in line were told; null for a race.
-    `final`: made when the sale's day was over and the last audit was in step; it does not change any more."""
+    `final`: made when the sale's day was over and the last audit was in step; it does not change any more. One that is
+    not says why in `why_not_final`, and from when it may be; null: not before a person has done something."""
 
     sale_id: str
     status: str
@@ -102,6 +119,8 @@ class ReportView(msgspec.Struct, kw_only=True):
     """The sale that this one rehearses; null: it is a real sale."""
     as_of: str
     final: bool
+    why_not_final: str
+    final_at_earliest: str | None
     audit: str | None
     availability: AvailabilityView
     orders_made: int
@@ -119,6 +138,7 @@ class ReportView(msgspec.Struct, kw_only=True):
 
 def report_view(report: SaleReport) -> ReportView:
     sale, found, pace = report.sale, report.figures, report.pace
+    why, earliest_ms = why_not_final(sale, report.steps)
     return ReportView(
         sale_id=sale.sale_id,
         status=sale.status.value,
@@ -127,6 +147,8 @@ def report_view(report: SaleReport) -> ReportView:
         rehearsal_of=sale.rehearsal_of or None,
         as_of=stamp(report.as_of_ms),
         final=False,
+        why_not_final=why,
+        final_at_earliest=stamp_or_none(earliest_ms),
         audit=report.audit,
         availability=availability_view(sale),
         orders_made=report.granted,
@@ -137,6 +159,7 @@ def report_view(report: SaleReport) -> ReportView:
             made=found.orders,
             paid=found.paid_orders,
             cancelled=found.cancelled_orders,
+            cancelled_by_cause=_cancelled_view(found),
             lapsed=found.expired_orders,
             reserved=found.reserved_orders,
             refunded=found.refunded_orders,
@@ -160,6 +183,17 @@ def report_view(report: SaleReport) -> ReportView:
         alerts=[alert_view(alert) for alert in report.alerts],
         timeline=[step_view(row) for row in report.steps],
         calibration=None if report.calibration is None else _calibration_view(report.calibration),
+    )
+
+
+def _cancelled_view(found: SaleFigures) -> CancelledView:
+    named = found.declined_orders + found.payment_failed_orders + found.given_back_orders + found.aborted_orders
+    return CancelledView(
+        declined=found.declined_orders,
+        payment_failed=found.payment_failed_orders,
+        given_back=found.given_back_orders,
+        aborted=found.aborted_orders,
+        by_shop=found.cancelled_orders - named,
     )
 
 

@@ -158,7 +158,7 @@ class Day:
             ).step,
             StepName.END: End(self._scaling.stand_down, world.notifying.tell_results).step,
             StepName.SETTLE: Settle(world.sales, world.notifying.tell_results).step,
-            StepName.FINAL_AUDIT: FinalAudit(world.sales, world.auditing, world.reconciler).step,
+            StepName.FINAL_AUDIT: FinalAudit(world.sales, world.auditing, world.reconciler, world.rebuilder).step,
             StepName.REPORT: WrapUp(world.timeline, lambda sale_id: composed(world.reporting, sale_id)).step,
         }
         return {name: _traced(name, step) for name, step in steps.items()}

@@ -14,6 +14,7 @@ from doorbuster.cli import client
 from doorbuster.cli.options import DataDir, Json, Reason, Url
 from doorbuster.cli.sale import Sale, path_of, sale_app
 from doorbuster.cli.tables import print_table
+from doorbuster.cli.words import detail_of, duration, text
 
 __all__ = ["sale_app"]
 
@@ -92,7 +93,7 @@ def plan(
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        print_table(["", ""], [[name, _text(value)] for name, value in found.items()])
+        print_table(["", ""], [[name, text(value)] for name, value in found.items()])
 
 
 @sale_app.command()
@@ -189,29 +190,10 @@ def _show(found: dict[str, Any], *, as_json: bool) -> None:
     rows: list[list[str]] = []
     for step in found["steps"]:
         mark = "→ " if step["step"] == found["next"] else "  "
-        took = "" if step["duration_ms"] is None else f"{step['duration_ms'] / 1000:.1f} s"
-        said = "; ".join(part for part in (step["reason"], _detail(step["detail"])) if part)
+        took = "" if step["duration_ms"] is None else duration(step["duration_ms"])
         tries = str(step["attempts"]) if step["attempts"] else ""
-        rows.append([mark + step["step"], step["due_at"], step["state"], tries, took, said])
+        rows.append([mark + step["step"], step["due_at"], step["state"], tries, took, detail_of(step)])
     print_table(["  step", "due", "state", "tries", "took", "what"], rows)
-
-
-def _detail(detail: dict[str, Any]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {_text(value)}" for name, value in detail.items() if _plain(value))
-
-
-def _plain(value: object) -> bool:
-    return isinstance(value, (str, int, float, bool)) and value != ""
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(str(one) for one in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {one}" for name, one in value.items())  # pyright: ignore[reportUnknownVariableType]
-    return str(value)
 
 
 def _threshold(text: str) -> tuple[str, float]:

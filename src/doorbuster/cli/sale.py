@@ -206,26 +206,9 @@ def report(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json 
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    judged = found.pop("calibration")
-    steps, alarms, traffic = found.pop("timeline"), found.pop("alerts"), found.pop("traffic")
-    answers = sorted(traffic["answers"].items(), key=lambda item: -item[1])
-    for part in ("orders", "money", "pace", "fairness"):
-        found.update({f"{part}: {name.replace('_', ' ')}": value for name, value in found.pop(part).items()})
-    _print(found, as_json=False)
-    print("\nAnswers of all gates: " + (", ".join(f"{code} {count:,}" for code, count in answers) or "none"))
-    if answers:
-        print(f"p50 {traffic['p50_ms']} ms, p99 {traffic['p99_ms']} ms, within a factor of two")
-    print("Alerts: " + ("; ".join(f"{one['rule']} at {one['fired_at']}" for one in alarms) or "none"))
-    missed = [f"{step['step']} ({step['state']}: {step['reason']})" for step in steps if step["state"] in _MISSED]
-    print(f"\nSteps of the day: {sum(step['state'] == 'done' for step in steps)} done" + _list(", not done: ", missed))
-    if judged is None or judged["brier"] is None:
-        return
-    print(f"\nChances told in line: Brier score {judged['brier']:.3f}; of always telling the average")
-    print(f"{judged['brier_base_rate']:.3f}; {judged['told']} samples, {judged['unknown']} more were told nothing.\n")
-    rows = [
-        [row["band"], str(row["count"]), f"{row['forecast']:.0%}", f"{row['observed']:.0%}"] for row in judged["bands"]
-    ]
-    print_table(["told", "samples", "meant", "came true"], rows)
+    from doorbuster.cli.sale_report import show  # noqa: PLC0415
+
+    show(found)
 
 
 @sale_app.command()
@@ -245,13 +228,6 @@ def reports(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json
         return
     shown = [[row["last_at"], row["order_id"], row["kind"], row["reference"], row["finding"]] for row in rows]
     print_table(["when", "order", "report", "reference", "refused because"], shown)
-
-
-_MISSED = ("failed", "skipped")
-
-
-def _list(before: str, names: list[str]) -> str:
-    return before + "; ".join(names) if names else ""
 
 
 def _verb(name: str, help_text: str) -> None:

@@ -19,6 +19,11 @@ class SaleFigures(msgspec.Struct, frozen=True, kw_only=True):
     paid_orders: int = 0
     paid_units: int = 0
     cancelled_orders: int = 0
+    """For one of the four causes that follow, or by an outside shop."""
+    declined_orders: int = 0
+    payment_failed_orders: int = 0
+    given_back_orders: int = 0
+    aborted_orders: int = 0
     expired_orders: int = 0
     reserved_orders: int = 0
     refunded_orders: int = 0

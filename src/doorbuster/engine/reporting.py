@@ -15,7 +15,7 @@ from doorbuster.domain.chain import LogKind
 from doorbuster.domain.figures import Pace, PaceReader, SaleFigures
 from doorbuster.domain.outcomes import Code, Refusal
 from doorbuster.domain.sale import Sale, SaleMode
-from doorbuster.domain.timeline import StepRow
+from doorbuster.domain.timeline import StepName, StepRow
 from doorbuster.engine.monitoring import MonitorStore, Traffic
 from doorbuster.engine.ports import AuditStore, Clock, OutcomeUnknown, SaleStore, StockStore, StoreUnavailable
 from doorbuster.engine.timeline_ports import KeptReport, TimelineStore
@@ -50,7 +50,8 @@ class SaleReport(msgspec.Struct, frozen=True, kw_only=True):
     audit: str | None
     steps: Sequence[StepRow]
     traffic: Traffic
-    """Of all gates and all sales, from the start of this one to its end, or to now."""
+    """Of all gates and all sales, from the start of this one to its real end, or to now: gates do not count by sale, so
+    what ran beside it, a rehearsal too, is in it."""
     alerts: Sequence[Alert]
     joined: int | None
     """Numbers given out in the line, those of a draw included; a line that was made anew after a loss of Valkey leaves
@@ -101,7 +102,7 @@ class Reporting:
             audit = await self._audits.latest(sale_id)
             steps = await self._timeline.steps(sale_id)
             now = self._clock.now_ms()
-            traffic = await self._monitor.traffic(sale.start_ms, max(sale.start_ms, min(now, sale.end_ms)))
+            traffic = await self._monitor.traffic(sale.start_ms, max(sale.start_ms, min(now, _ended_ms(sale, steps))))
             alerts = await self._monitor.alerts(sale_id, limit=ALERTS_MAX)
             joined = await self._joined(sale, now)
         except (StoreUnavailable, OutcomeUnknown):
@@ -133,6 +134,11 @@ class Reporting:
             return image.line.number_next
         seen = await self._monitor.samples(sale.sale_id, before_ms=now_ms + 1, limit=1)
         return seen[0].joined if seen and seen[0].joined is not None else sale.draw_size or None
+
+
+def _ended_ms(sale: Sale, steps: Sequence[StepRow]) -> int:
+    """When it really ended, or will: the step of a sale that was ended early is due when that was done."""
+    return next((row.due_ms for row in steps if row.step is StepName.END), sale.end_ms)
 
 
 def _history(sale: Sale, events: list[Event], now_ms: int) -> SaleHistory:

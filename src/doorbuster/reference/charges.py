@@ -11,9 +11,11 @@ from doorbuster.domain.order import Order
 from doorbuster.domain.sale import PaymentMode
 from doorbuster.domain.transitions import OrderStatus, PaymentState, SaleStatus
 from doorbuster.engine.money_ports import DueCharge
+from doorbuster.engine.ports import Actor
 from doorbuster.reference.ledger import ReferenceLedger
 from doorbuster.reference.payments import ReferencePaymentStore
 
+_FAILED: Final = Actor(name="payment", reason="the payment failed")
 _PAUSE_MS: Final = 2_000
 _STEP_S: Final = 60
 _NEAR_MS: Final = 30_000
@@ -46,7 +48,7 @@ class ReferenceChargeStore:
             voided = sum(attempt.state is PaymentState.VOIDED for attempt in past)
             if voided >= self._ledger.sales[order.sale_id].payment_attempts:
                 failed.append(order)
-        return self._ledger.close(failed[:limit], OrderStatus.CANCELLED)
+        return self._ledger.close(failed[:limit], OrderStatus.CANCELLED, _FAILED)
 
     async def extend_uncharged(self, *, limit: int) -> int:
         now = self._ledger.clock.now_ms()

@@ -47,6 +47,8 @@ class ReferenceLedger:
         """Seconds by which holds were lengthened, by order."""
         self.given_up: set[str] = set()
         """Orders of which an attempt was voided: their buyers tried to pay."""
+        self.closed_by: dict[str, Actor] = {}
+        """Who cancelled an order, and why."""
         self.releases: dict[int, PendingRelease] = {}
         self.blocked: defaultdict[str, set[str]] = defaultdict(set[str])
         self.numbers: dict[tuple[str, int], str] = {}
@@ -154,13 +156,15 @@ class ReferenceLedger:
             )
         )
 
-    def close(self, orders: Iterable[Order], status: OrderStatus) -> int:
+    def close(self, orders: Iterable[Order], status: OrderStatus, by: Actor | None = None) -> int:
         """End those of these orders that may be ended, in the order of their ids; their units go back. Returns how
         many."""
         closing = sorted((order for order in orders if self.may_close(order)), key=lambda order: order.order_id)
         for order in closing:
             self._give_back(order, LogKind(status.value.lower()), paid=False)
             self.write_order(order, status=status, closed_ms=self.clock.now_ms())
+            if by is not None:
+                self.closed_by[order.order_id] = by
             if status is OrderStatus.EXPIRED and order.order_id not in self.given_up:
                 self.lapsed[order.sale_id][order.user_id] += 1
         return len(closing)

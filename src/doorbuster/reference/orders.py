@@ -139,7 +139,7 @@ class ReferenceOrderStore:
             return Refusal(Code.ORDER_CLOSED, f"the order is {order.status}")
         if self._ledger.payment_open(order):
             return Refusal(Code.CONFLICT, "a payment of this order is under way")
-        self._ledger.close([order], OrderStatus.CANCELLED)
+        self._ledger.close([order], OrderStatus.CANCELLED, actor)
         self._ledger.note(order.sale_id, "cancel", actor)
         return self._ledger.orders[order_id]
 
@@ -148,7 +148,7 @@ class ReferenceOrderStore:
         if sale is None or sale.status is not SaleStatus.CANCELLED:
             return 0
         closable = [order for order in self._ledger.orders_of(sale_id) if self._ledger.may_close(order)]
-        cancelled = self._ledger.close(closable[:limit], OrderStatus.CANCELLED)
+        cancelled = self._ledger.close(closable[:limit], OrderStatus.CANCELLED, actor)
         self._ledger.note(sale_id, "cancel reserved", actor)
         return cancelled
 

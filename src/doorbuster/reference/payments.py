@@ -6,6 +6,7 @@ lines are marked. No method waits between looking and writing, so each is atomic
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -25,6 +26,9 @@ from doorbuster.domain.transitions import PAYMENT_ARROWS, OrderStatus, PaymentSt
 from doorbuster.engine.payment_ports import NOTHING_TO_REFUND, BeginWord, Begun, NotBegunWord, PayAsk, not_begun
 from doorbuster.engine.ports import Actor, InvariantViolation
 from doorbuster.reference.ledger import ReferenceLedger
+
+DECLINED: Final = Actor(name="payment", reason="the payment was declined")
+_CAPTURE_REFUSED: Final = Actor(name="payment", reason="the capture was refused")
 
 
 class ReferencePaymentStore:
@@ -109,7 +113,7 @@ class ReferencePaymentStore:
         declined = sum(other.state is PaymentState.DECLINED for other in past)
         last = sale.payment_mode is PaymentMode.AUTO or declined >= sale.payment_attempts
         if row.state is PaymentState.DECLINED and last:
-            self._ledger.close([row.order], OrderStatus.CANCELLED)
+            self._ledger.close([row.order], OrderStatus.CANCELLED, DECLINED)
         return self._shown(row)
 
     async def confirm(self, payment_id: str, ref: str) -> Attempt:
@@ -138,7 +142,7 @@ class ReferencePaymentStore:
     async def voided(self, payment_id: str) -> Attempt:
         row = self._move(payment_id, PaymentState.VOIDED, PaymentState.VOIDING)
         if row.state is PaymentState.VOIDED and row.decline_reason == VoidReason.CAPTURE_REFUSED:
-            self._ledger.close([row.order], OrderStatus.CANCELLED)  # P7; does nothing if it was closed before
+            self._ledger.close([row.order], OrderStatus.CANCELLED, _CAPTURE_REFUSED)  # P7
         return self._shown(row)
 
     async def refund_due(self, payment_id: str) -> Attempt:

@@ -31,6 +31,7 @@ from doorbuster.domain.transitions import SALE_OVER, OrderStatus, SaleStatus
 from doorbuster.engine.ports import Actor
 from doorbuster.engine.timeline_ports import KeptReport, Outcome
 from doorbuster.reference.ledger import ReferenceLedger
+from doorbuster.reference.payments import DECLINED
 
 
 class ReferenceTimelineStore:
@@ -134,6 +135,9 @@ class ReferenceTimelineStore:
         return True
 
     async def keep_report(self, sale_id: str, report: dict[str, Any]) -> None:
+        kept = self._reports.get(sale_id)
+        if kept is not None and kept.report["final"]:
+            return
         self._reports[sale_id] = KeptReport(report=report, at_ms=self._ledger.clock.now_ms())
 
     async def report(self, sale_id: str) -> KeptReport | None:
@@ -180,6 +184,7 @@ class ReferenceTimelineStore:
             paid_orders=len(paid),
             paid_units=sum(order.quantity for order in kept),
             cancelled_orders=sum(order.status is OrderStatus.CANCELLED for order in orders),
+            **self._causes(sale_id, orders),
             expired_orders=sum(order.status is OrderStatus.EXPIRED for order in orders),
             reserved_orders=len(held),
             refunded_orders=len(paid) - len(kept),
@@ -192,6 +197,23 @@ class ReferenceTimelineStore:
             blocked_accounts=len(self._ledger.blocked[sale_id]),
             grants_out_of_order=_out_of_order(orders),
         )
+
+    def _causes(self, sale_id: str, orders: Sequence[Order]) -> Counter[str]:
+        """Cancelled orders by why, where it is one that the figures name."""
+        aborted = self._ledger.sales[sale_id].status is SaleStatus.CANCELLED
+        end_ms = self._rows[sale_id, StepName.END].due_ms
+        found = Counter[str]()
+        for order in orders:
+            by = self._ledger.closed_by.get(order.order_id)
+            if order.status is not OrderStatus.CANCELLED or by is None:
+                continue
+            if by.name == DECLINED.name:
+                found["declined_orders" if by == DECLINED else "payment_failed_orders"] += 1
+            elif by.name == "buyer":
+                found["given_back_orders"] += 1
+            elif aborted and (order.closed_ms or 0) >= end_ms:
+                found["aborted_orders"] += 1
+        return found
 
 
 def _holds_up(other: StepRow, row: StepRow, now: int) -> bool:

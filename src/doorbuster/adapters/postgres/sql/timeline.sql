@@ -29,6 +29,7 @@ select set_plan($1, $2, $3, $4) as known
 -- name: keep_report
 insert into sale_reports (sale_id, report, at) values ($1, $2, clock_ms())
 on conflict (sale_id) do update set report = excluded.report, at = excluded.at
+where not sale_reports.report @> '{"final": true}'
 returning sale_id
 
 -- name: report
@@ -52,6 +53,18 @@ from (
         count(*) filter (where status = 'PAID') as paid_orders,
         coalesce(sum(quantity) filter (where status = 'PAID' and returned_at is null), 0)::bigint as paid_units,
         count(*) filter (where status = 'CANCELLED') as cancelled_orders,
+        -- By whom they were closed: the migrations write `payment` and its reasons, the gates `buyer`. Whoever else
+        -- closes orders of a sale that was called off, does so because of that.
+        count(*) filter (
+            where status = 'CANCELLED' and closed_by = 'payment' and close_reason = 'the payment was declined'
+        ) as declined_orders,
+        count(*) filter (
+            where status = 'CANCELLED' and closed_by = 'payment' and close_reason <> 'the payment was declined'
+        ) as payment_failed_orders,
+        count(*) filter (where status = 'CANCELLED' and closed_by = 'buyer') as given_back_orders,
+        count(*) filter (
+            where status = 'CANCELLED' and closed_by not in ('payment', 'buyer') and closed_at >= aborted.at
+        ) as aborted_orders,
         count(*) filter (where status = 'EXPIRED') as expired_orders,
         count(*) filter (where status = 'RESERVED') as reserved_orders,
         count(*) filter (where returned_at is not null) as refunded_orders,
@@ -62,6 +75,11 @@ from (
         percentile_disc(0.95) within group (order by ms(closed_at) - ms(reserved_at))
             filter (where status = 'PAID') as pay_p95_ms
     from sale_orders
+    left join (
+        select t.due_at as at from sale_steps t
+        join flash_sales s on s.sale_id = t.sale_id and s.status = 'CANCELLED'
+        where t.sale_id = $1 and t.step = 'end'
+    ) aborted on true
     where sale_id = $1 and idempotency_key is not null
 ) o
 cross join (
