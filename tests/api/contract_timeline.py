@@ -20,6 +20,10 @@ PATHS: dict[str, tuple[str, str, object]] = {
     "list-gates": ("GET", "/v1/admin/gates", None),
     "set-plan": ("PUT", "/v1/admin/sales/{sale}/plan", {"expected_crowd": 10}),
 }
+STEPS = (
+    "warm-up notify-1h scale-up cdn-prewarm rehearsal waitlist-open notify-5m scale-check start end settle final-audit "
+    "report"
+).split()
 OPERATOR = " ".join(PATHS)
 NO_SALE = "list-samples list-alerts sale-timeline skip-step sale-plan set-plan"
 WITH_BODY = "run-step skip-step set-plan"
@@ -37,7 +41,11 @@ def case(route: str, code: str) -> Callable[[Case], Case]:
 @case("sale-timeline", "200")
 async def _(gate: Gate) -> Answer:
     answer = await gate.admin("GET", f"/sales/{gate.sale_id}/timeline")
-    assert [step["step"] for step in answer.json["steps"]][:2] == ["warm-up", "notify-1h"]
+    assert [step["step"] for step in answer.json["steps"]] == STEPS
+    for step in answer.json["steps"]:
+        assert {"step", "due_at", "state", "attempts", "started_at", "finished_at", "detail"} <= step.keys()
+        assert (step["attempts"], step["started_at"], step["detail"]) == (0, None, {})
+        assert step["state"] in ("due", "running", "done", "failed", "skipped")
     return answer
 
 
