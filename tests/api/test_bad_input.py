@@ -300,3 +300,14 @@ async def test_each_act_is_one_line_that_says_who_and_why(gate: Gate) -> None:
         (f"POST /v1/admin{path}/open", "conflict", "operator", ""),
     ]
     assert "by" not in structlog.contextvars.get_contextvars()
+
+
+async def test_image_is_written_anew_once_for_one_epoch(gate: Gate) -> None:
+    path = f"/sales/{gate.sale_id}"
+    epoch = (await gate.admin("GET", path)).json["epoch"]
+    for _ in range(2):
+        answer = await gate.admin("POST", f"{path}/rebuild", {"expected_epoch": epoch})
+        assert (answer.status, answer.json["epoch"]) == (200, epoch + 1)
+    early = await gate.admin("POST", f"{path}/rebuild", {"expected_epoch": epoch + 2})
+    assert (early.json["code"], (await gate.admin("GET", path)).json["epoch"]) == ("conflict", epoch + 1)
+    assert (await gate.admin("POST", f"{path}/rebuild")).json["epoch"] == epoch + 2

@@ -25,7 +25,7 @@ FOLLOWED = {
     "sale cut SALE --to 200",
     "sale log SALE",
     "sale run-step SALE final-audit",
-    "sale rebuild SALE",
+    "sale rebuild SALE --epoch 1",
     "sale timeline SALE",
     "sale show SALE",
     "sale audit SALE",
@@ -145,7 +145,7 @@ async def test_page_followed_from_pause_to_roll_back(tmp_path: Path) -> None:
         await duty.twice("sale cut SALE --to 200", sale_id)
 
         # A new image changes nothing of it.
-        await duty.does("sale rebuild SALE", sale_id)
+        await duty.twice("sale rebuild SALE --epoch 1", sale_id)
         assert "in_step" in await duty.does("sale audit SALE", sale_id)
         await duty.does("sale timeline SALE", sale_id)
 

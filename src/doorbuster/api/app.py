@@ -19,7 +19,7 @@ from doorbuster.api.line_shapes import JoinBody, PlaceView
 from doorbuster.api.money import money_routes
 from doorbuster.api.monitor import monitor_routes
 from doorbuster.api.openapi import document
-from doorbuster.api.operators import OperatorRoutes
+from doorbuster.api.operators import OperatorRoutes, RebuildBody
 from doorbuster.api.pace import Pace
 from doorbuster.api.queue import QueueRoutes
 from doorbuster.api.rehearsal import rehearsal_routes
@@ -229,7 +229,6 @@ def _operator_routes(on: OperatorRoutes, services: Services, system: SystemRoute
         ("resume", "Go on after a pause", operating.resume),
         ("end", "End now; buyers who hold a unit may still pay", operating.end),
         ("abort", "End now, cancel everything reserved, refund everything paid", operating.abort),
-        ("rebuild", "Throw the sale's image away and write it anew", operating.rebuild),
     )
     return [
         route("POST", "/v1/admin/sales", "create-sale", "Create a sale", on.create, body=SaleBody,
@@ -246,6 +245,9 @@ def _operator_routes(on: OperatorRoutes, services: Services, system: SystemRoute
                   example=_REASON, answers={200: AdminSaleView}, codes=(Code.NOT_FOUND, Code.CONFLICT))
             for verb, summary, do in verbs
         ),
+        route("POST", f"{sale}/rebuild", "rebuild-sale", "Throw the sale's image away and write it anew", on.rebuild,
+              body=RebuildBody, body_required=False, example=_REASON, answers={200: AdminSaleView},
+              codes=(Code.NOT_FOUND, Code.CONFLICT)),
         route("POST", f"{sale}/audit", "audit-sale", "Compare the sides of the sale now", on.audit, body=VerbBody,
               body_required=False, example=_REASON, answers={200: AuditView}, codes=(Code.NOT_FOUND,)),
         route("GET", f"{sale}/audit", "latest-audit", "The latest stored audit", on.latest_audit,

@@ -33,6 +33,13 @@ from doorbuster.domain.transitions import OrderStatus
 from doorbuster.engine.ports import Actor, Clock
 
 
+class RebuildBody(VerbBody, forbid_unknown_fields=True):
+    """Why; kept with the sale. Nothing is done if the sale's image has been written anew since `expected_epoch`: so a
+    repeat after a lost answer does no harm."""
+
+    expected_epoch: int | None = None
+
+
 class OperatorRoutes:
     """Handlers; `guarded` puts the check of the operator's token before one."""
 
@@ -92,6 +99,13 @@ class OperatorRoutes:
             return self._sale(await do(id_of(request, "sale_id"), acting.actor_of(request, body.reason)))
 
         return handle
+
+    async def rebuild(self, request: Request) -> Reply | Refusal:
+        body = body_of(request, RebuildBody, required=False)
+        sale = await self._services.operating.rebuild(
+            id_of(request, "sale_id"), acting.actor_of(request, body.reason), expected_epoch=body.expected_epoch
+        )
+        return self._sale(sale)
 
     async def audit(self, request: Request) -> Reply | Refusal:
         body = body_of(request, VerbBody, required=False)

@@ -13,4 +13,4 @@ Url = Annotated[
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Data directory of `up`. Default: .doorbuster.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer's JSON.")]
-Reason = Annotated[str, typer.Option(help="Why; kept with the sale.")]
+Reason = Annotated[str, typer.Option(help="Why; kept with the sale and who: your account, or DOORBUSTER_OPERATOR.")]

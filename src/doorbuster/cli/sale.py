@@ -103,6 +103,24 @@ def show(sale: Sale, url: Url = None, data_dir: DataDir = None, as_json: Json = 
     _print(client.Operator(url, data_dir, as_json=as_json).ask("GET", path_of(sale)), as_json=as_json)
 
 
+@sale_app.command()
+def rebuild(
+    *,
+    sale: Sale,
+    epoch: Annotated[
+        int | None, typer.Option(min=0, help="Only if it is still this one, as `show` says; may be repeated.")
+    ] = None,
+    reason: Reason = "",
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write the stock counter's image anew from the database."""
+    operator = client.Operator(url, data_dir, as_json=as_json)
+    body = {"reason": reason, **({} if epoch is None else {"expected_epoch": epoch})}
+    _print(operator.ask("POST", f"{path_of(sale)}/rebuild", body), as_json=as_json)
+
+
 @sale_app.command("top-up")
 def top_up(
     *,
@@ -246,7 +264,6 @@ _verb("pause", "Let nobody in until `resume`; holds and payments go on.")
 _verb("resume", "Go on after `pause`.")
 _verb("end", "End the sale now; reserved orders may still be paid.")
 _verb("abort", "Call the sale off: reserved orders are cancelled, paid ones refunded.")
-_verb("rebuild", "Write the stock counter's image anew from the database.")
 
 
 def path_of(sale: str) -> str:

@@ -177,11 +177,16 @@ class Operating:
             await self._build(sale, actor.reason or "warm-up", actor.name)
         return await self._reread(sale)
 
-    async def rebuild(self, sale_id: str, actor: Actor) -> Sale | Refusal:
-        """Throw the image away and write it anew; takes are refused as unavailable for that moment."""
+    async def rebuild(self, sale_id: str, actor: Actor, *, expected_epoch: int | None = None) -> Sale | Refusal:
+        """Throw the image away and write it anew; takes are refused as unavailable for that moment. Nothing happens if
+        that was done since `expected_epoch`."""
         sale = await self._sales.get(sale_id)
         if sale is None:
             return _no_sale()
+        if expected_epoch is not None and sale.epoch > expected_epoch:
+            return sale
+        if expected_epoch is not None and sale.epoch < expected_epoch:
+            return Refusal(Code.CONFLICT, f"the sale's epoch is {sale.epoch}; read the sale and decide again")
         if sale.status in SALE_OVER:
             return Refusal(Code.CONFLICT, f"the sale is {sale.status.value}; it needs no image")
         try:
