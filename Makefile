@@ -17,7 +17,7 @@ demo: setup ## Watch a sale from start to sold out (options: ARGS="--buyers 5000
 	@$(BIN)/doorbuster demo $(ARGS)
 
 test: setup-dev ## Run all tests (options: ARGS="-k expiry")
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 check: setup-dev ## Lint, format, types, import directions, house rules
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from typing import Final
 import asyncpg
 import pytest
 
+from helpers.order import long_ones_first
 from helpers.places import guarded_folder
 from helpers.servers import OwnPostgres, OwnValkey, Servers, call, leaked_keys, load_library, make_pristine
 
@@ -26,6 +27,11 @@ def pytest_configure() -> None:
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    processes: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = long_ones_first(items, processes)
 
 
 @pytest.fixture(scope="session")
