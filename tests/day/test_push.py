@@ -311,7 +311,7 @@ async def test_service_that_hangs_gets_no_whole_batch() -> None:
         hanging.hangs = True
         vapid = build_vapid(settings())
         assert vapid is not None
-        hasty = WebPusher(vapid, timeout_s=0.5, batch_s=0.1)
+        hasty = WebPusher(vapid, timeout_s=3.0, batch_s=1.5)
         outcomes = await hasty.send_many([message(hanging.browser(f"b{number}")) for number in range(40)])
 
     assert [found.away for found in outcomes if found] == [False] * 32 + [True] * 8

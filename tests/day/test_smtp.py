@@ -88,7 +88,7 @@ async def test_server_that_hangs_gets_no_whole_batch() -> None:
     """What was not begun in time is given back; each that was begun may have arrived."""
     async with post_office() as post:
         post.hangs = True
-        hasty = SmtpMailer(post.url, sender="shop@example.com", timeout_s=0.5, batch_s=0.1)
+        hasty = SmtpMailer(post.url, sender="shop@example.com", timeout_s=3.0, batch_s=1.5)
 
         outcomes = await hasty.send_many([mail(number) for number in range(12)])
 
