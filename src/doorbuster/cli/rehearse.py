@@ -81,7 +81,8 @@ def _show(found: dict[str, Any]) -> None:
         bots = f"{figures['bots']:,} of {figures['buyers']:,}"
         print(f"\n  Programs were {bots} buyers and got {figures['bots_paid']:,} of {figures['units_sold']:,} units.")
     if figures.get("gate_capacity"):
-        share = f"at {figures['gates_busy']:.0%} of a core on {figures['gates']} gates"
+        gates = "one gate" if figures["gates"] == 1 else f"{figures['gates']} gates"
+        share = f"at {figures['gates_busy']:.0%} of a core on {gates}"
         print(f"  By this a gate answers {figures['gate_capacity']:,}/s ({share}): DOORBUSTER_GATE_CAPACITY.")
     if found["differs"]:
         print("\n  Unlike the sale: " + "; ".join(found["differs"]) + ".")

@@ -47,6 +47,8 @@ _INITDB: Final = (
     "--locale=C.UTF-8",
     "--no-sync",
     "--no-instructions",
+    "-c",
+    "dynamic_shared_memory_type=mmap",  # of initdb's own servers, too: one that is killed leaves nothing outside
 )
 """Nobody else can enter the folder of the socket. Synced as a whole, which is quicker than file by file."""
 _SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
