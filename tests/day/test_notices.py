@@ -10,6 +10,7 @@ import pytest
 
 from conformance.ledger_bench import ACTOR, HOUR, MINUTE, LedgerBench
 from day.mail_server import Post, post_office
+from day.test_monitoring import Bell
 from doorbuster.adapters.notify import build_mailer
 from doorbuster.adapters.notify.delivery import ByMail
 from doorbuster.adapters.notify.files import FileMailer
@@ -20,7 +21,7 @@ from doorbuster.config import Settings, load_settings
 from doorbuster.domain.notices import TRIES, Channel, NoticeKind, NoticeState
 from doorbuster.domain.plan import Plan
 from doorbuster.domain.sale import Sale
-from doorbuster.engine.day_ports import Asked, Mailer, PageCall, StepSkipped
+from doorbuster.engine.day_ports import Asked, Mailer, StepSkipped
 from doorbuster.engine.notifying import Notice, NoticeSender, NoticeStore, Notifying, Sending
 from doorbuster.engine.paging import OnCall
 from doorbuster.engine.ports import OutcomeUnknown, SaleStore, StoreUnavailable
@@ -36,17 +37,6 @@ async def post() -> AsyncIterator[Post]:
 
 def settings(**changes: object) -> Settings:
     return load_settings(public_url="https://sale.example.com", cdn_base_url="https://shop.example.com", **changes)
-
-
-class Bell:
-    configured = True
-
-    def __init__(self) -> None:
-        self.rung: list[PageCall] = []
-
-    async def page(self, call: PageCall) -> Sequence[str]:
-        self.rung.append(call)
-        return ["bell"]
 
 
 class Shaky:
